@@ -1,0 +1,1 @@
+"""Turns checkpoints into compiled models, verified against eager PyTorch."""

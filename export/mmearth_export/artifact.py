@@ -1,0 +1,208 @@
+"""From a checkpoint to a model file that passed the gate."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmearth_export.to_onnx import encoder_graph, write_onnx
+from mmearth_export.verify import verify
+from mmearth_infer.contract.manifest import (
+    Architecture,
+    Grn,
+    Manifest,
+    Output,
+    Provenance,
+)
+from mmearth_infer.contract.normalize import PRETRAINING_SOURCE, pretraining_statistics
+from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.errors import ModelError, StoreError
+from mmearth_training.model.encoder import STAGES, receptive_radius_px
+from mmearth_training.published import load_published
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mmearth_infer.contract.normalize import Statistics
+    from mmearth_training.model.encoder import Encoder, EncoderConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """A run of `mmearth export`."""
+
+    checkpoint: Path
+    """A published checkpoint."""
+
+    out: Path
+    """Where the model file goes."""
+
+    stages: tuple[int, ...] = (STAGES,)
+    """Stages the model gives; the graph ends behind the deepest."""
+
+    grn_eps: float = 1e-4
+    """Epsilon of window GRN; 1e-4 is what published dense inference uses."""
+
+    name: str | None = None
+    """What the model is called; None for the checkpoint's size and patch."""
+
+    overwrite: bool = False
+    """Replace a file that is there."""
+
+    def __post_init__(self) -> None:
+        """Refuse stages no encoder has.
+
+        Raises:
+            ModelError: Naming the value.
+
+        """
+        wrong = [stage for stage in self.stages if not 1 <= stage <= STAGES]
+        if wrong or not self.stages:
+            raise ModelError(f"an encoder has stages 1 to {STAGES}, not {wrong}")
+        if not self.grn_eps > 0:
+            raise ModelError(f"--grn-eps {self.grn_eps} is not above 0")
+
+
+def export_onnx(config: ExportConfig) -> Manifest:
+    """Export a published checkpoint to ONNX.
+
+    Returns:
+        The manifest in the file, with the report of the comparison.
+
+    Raises:
+        ModelError: If the checkpoint cannot be used.
+        VerificationError: If the file disagrees with eager PyTorch; it is not kept.
+        StoreError: If the file exists or cannot be written.
+
+    """
+    check_place(config.out, overwrite=config.overwrite)
+    checkpoint = load_published(config.checkpoint)
+    encoder = checkpoint.encoder(replace(checkpoint.config, grn_eps=config.grn_eps))
+    manifest = describe(
+        encoder.config,
+        name=config.name or f"{checkpoint.size_name}-{checkpoint.config.patch_px}",
+        size_name=checkpoint.size_name,
+        bands=checkpoint.bands,
+        stages=config.stages,
+        crop_px=checkpoint.crop_px,
+        provenance=Provenance(
+            trained=True,
+            checkpoint=config.checkpoint.name,
+            checkpoint_sha256=checkpoint.sha256,
+            code_version=version("mmearth-infer"),
+            statistics=PRETRAINING_SOURCE,
+            facts=dict(checkpoint.facts),
+        ),
+    )
+    return write_verified(encoder, manifest, config.out)
+
+
+def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
+    config: EncoderConfig,
+    *,
+    name: str,
+    size_name: str,
+    bands: Sequence[str],
+    stages: Sequence[int],
+    crop_px: int,
+    provenance: Provenance,
+) -> Manifest:
+    """Return the manifest of an encoder with the statistics of pretraining."""
+    return Manifest(
+        name=name,
+        task="embedding",
+        bands=tuple(bands),
+        statistics=dict(pretraining_statistics(bands)),
+        outputs=tuple(
+            Output(
+                name=f"stage{stage}",
+                stage=stage,
+                stride_px=config.strides_px[stage - 1],
+                channels=config.size.dims[stage - 1],
+                receptive_radius_px=receptive_radius_px(config, stage),
+            )
+            for stage in sorted(set(stages))
+        ),
+        architecture=Architecture(
+            size=size_name,
+            depths=config.size.depths,
+            dims=config.size.dims,
+            patch_px=config.patch_px,
+            original_stem=config.original_stem,
+            geometry=config.geometry,
+        ),
+        grn=Grn(scope=config.grn, eps=config.grn_eps),
+        training_crop_px=crop_px,
+        multiple_px=config.strides_px[max(stages) - 1],
+        precision="fp32",
+        provenance=provenance,
+    )
+
+
+def write_verified(encoder: Encoder, manifest: Manifest, out: Path) -> Manifest:
+    """Export an encoder, compare the file with it, and only then keep the file.
+
+    Raises:
+        VerificationError: If they disagree; `out` is left as it was.
+        StoreError: If the file cannot be written.
+
+    """
+    graph = encoder_graph(encoder, manifest)
+    with _written_aside(out) as aside:
+        write_onnx(graph, manifest, aside)
+        report = verify(OrtModel(aside), encoder, manifest)
+        manifest = replace(manifest, verification=report)
+        write_onnx(graph, manifest, aside)
+    return manifest
+
+
+def check_place(out: Path, *, overwrite: bool) -> None:
+    """Refuse to overwrite a file unasked, and folders always.
+
+    Raises:
+        StoreError: Naming what is there.
+
+    """
+    if out.is_dir():
+        raise StoreError(f"`{out}` is a folder", hint="-o takes the name of a file")
+    if out.exists() and not overwrite:
+        raise StoreError(f"`{out}` exists already", hint="--overwrite replaces it")
+
+
+@contextmanager
+def _written_aside(out: Path) -> Iterator[Path]:
+    """Give a file beside `out` that takes its place if the block succeeds."""
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{out.name}.", suffix=".partial", dir=out.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write `{out}`: {error.strerror}",
+            hint="choose another place with -o",
+        ) from error
+    aside = Path(name)
+    try:
+        yield aside
+        aside.chmod(0o666 & ~_umask())
+        aside.replace(out)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write `{out}`: {error.strerror or error}",
+            hint="free space or choose another place with -o",
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,98 @@
+"""`mmearth export`: a checkpoint in, a verified model file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmearth_export.artifact import ExportConfig, export_onnx
+from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_infer.contract.manifest import manifest_to_json
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="Where the model file goes.",
+)
+@click.option(
+    "--format",
+    "_format",
+    type=click.Choice(["onnx"]),
+    default="onnx",
+    show_default=True,
+    help="Kind of model file.",
+)
+@click.option(
+    "--stage",
+    "stages",
+    type=click.IntRange(1, 4),
+    multiple=True,
+    default=(4,),
+    show_default=True,
+    help="Stage the model gives; may be given several times.",
+)
+@click.option(
+    "--grn",
+    "_grn",
+    type=click.Choice(["window"]),
+    default="window",
+    show_default=True,
+    help="What GRN takes its norm over: each window by itself, as published.",
+)
+@click.option(
+    "--grn-eps",
+    type=float,
+    default=1e-4,
+    show_default=True,
+    help="Epsilon of GRN; published dense inference has 1e-4, pretraining 1e-6.",
+)
+@click.option("--name", help="What the model is called. Default: its size and patch.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@json_option
+@verbosity
+def export(  # noqa: PLR0913 -- one a flag
+    *,
+    checkpoint: Path,
+    out: Path,
+    _format: str,
+    stages: tuple[int, ...],
+    _grn: str,
+    grn_eps: float,
+    name: str | None,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Turn a checkpoint into a verified model file.
+
+    CHECKPOINT is a published MMEarth pretraining checkpoint, `checkpoint-199.pth`.
+    It is read without running any code it may hold. The file is compared with
+    eager PyTorch, and kept only if they agree.
+    """
+    manifest = export_onnx(
+        ExportConfig(
+            checkpoint=checkpoint,
+            out=out,
+            stages=stages,
+            grn_eps=grn_eps,
+            name=name,
+            overwrite=overwrite,
+        )
+    )
+    assert manifest.verification is not None
+    if as_json:
+        line = manifest_to_json(manifest).replace("\n", "")
+        click.echo(line)
+    elif not quiet:
+        click.echo(
+            f"{manifest.name} -> {out}, within "
+            f"{manifest.verification['max_relative']:.1e} of eager PyTorch",
+            err=True,
+        )

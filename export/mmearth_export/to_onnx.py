@@ -1,0 +1,131 @@
+"""An encoder as an ONNX file with its manifest inside."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from typing import TYPE_CHECKING, Final
+
+import onnx
+import torch
+from torch.export import Dim
+
+from mmearth_export.wrapper import ExportEncoder
+from mmearth_infer.contract.manifest import (
+    MEAN_INPUT,
+    METADATA_KEY,
+    PIXELS_INPUT,
+    STD_INPUT,
+    manifest_to_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mmearth_infer.contract.manifest import Manifest
+    from mmearth_training.model.encoder import Encoder
+
+OPSET: Final = 20
+"""First with Gelu as an operator; ONNX Runtime knows it since 1.17."""
+
+_EXAMPLE_TILES: Final = (2, 6, 8)
+"""Batch, rows and columns of the example, in tiles' multiples: all differ, so that
+no axis is mistaken for another, and none is 1, which would be taken as fixed."""
+
+
+def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
+    """Trace an encoder into an ONNX model; batch, height and width stay open.
+
+    Args:
+        encoder: With GRN scope `window`, in evaluation mode.
+        manifest: Names the outputs, which are stages of the encoder.
+
+    """
+    names = [out.name for out in manifest.outputs]
+    exported = ExportEncoder(encoder, [out.stage for out in manifest.outputs]).eval()
+    batch, rows, cols = _EXAMPLE_TILES
+    bands, side = len(manifest.bands), manifest.multiple_px
+    example = (
+        torch.ones(batch, bands, rows * side, cols * side, dtype=torch.uint16),
+        torch.zeros(bands),
+        torch.ones(bands),
+    )
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            exported,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[PIXELS_INPUT, MEAN_INPUT, STD_INPUT],
+            output_names=names,
+            dynamic_shapes=(
+                {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},
+                None,
+                None,
+            ),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _name_axes(model)
+    _strip(model)
+    return model
+
+
+def write_onnx(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+    """Put the manifest into a model and write it as one file."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: manifest_to_json(manifest)})
+    onnx.save(model, path)
+
+
+def _name_axes(model: onnx.ModelProto) -> None:
+    """Call the open axes what they are, in place of the tracer's `s24`."""
+    pixels = model.graph.input[0].type.tensor_type.shape.dim
+    named = {
+        pixels[axis].dim_param: name
+        for axis, name in {0: "batch", 2: "height", 3: "width"}.items()
+    }
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            for symbol, name in named.items():
+                if symbol in dim.dim_param:  # setting it would unset a fixed size
+                    dim.dim_param = dim.dim_param.replace(symbol, name)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes about the source: paths, stacks, shapes.
+
+    They would carry the paths of the machine into every file, and differ between
+    two exports of the same weights.
+    """
+    model.doc_string = model.graph.doc_string = ""
+    model.graph.name = "encoder"
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
+        value.doc_string = ""
+        del value.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's remarks (torchvision is missing) from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,215 @@
+"""The gate: a compiled model is held against eager PyTorch before it is kept.
+
+Checked in this order, because each makes sense only after the one before: names,
+axes, shapes, values. Values are compared on digital numbers of the demo scene, with
+its nodata corner, at two sizes and batch sizes and for every product level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from mmearth_export.wrapper import standardise
+from mmearth_infer.contract.bands import L2A_BANDS
+from mmearth_infer.contract.manifest import MEAN_INPUT, PIXELS_INPUT, STD_INPUT
+from mmearth_infer.errors import VerificationError
+from mmearth_infer.read.demo import demo_dn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.contract.manifest import Manifest, Output
+    from mmearth_infer.engine.ort import OrtModel
+    from mmearth_training.model.encoder import Encoder
+
+TOLERANCE: Final = 1e-5
+"""Largest difference that passes, relative to the largest value of the map."""
+
+_CASES: Final = ((2, 7, 7), (1, 14, 10))
+"""Batch, rows and columns of the compared tiles, in multiples of the model's."""
+
+_CORNERS: Final = ((560, 780), (180, 420), (700, 200))
+"""Places in the demo scene, the first with a part of its nodata corner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One output on one batch, compiled against eager."""
+
+    output: str
+    """Name of the output."""
+
+    level: ProductLevel
+    """Product level whose statistics were used."""
+
+    shape: tuple[int, ...]
+    """Shape of the pixels."""
+
+    max_relative: float
+    """Largest difference over the largest value."""
+
+    mean_relative: float
+    """Mean difference over the mean value."""
+
+    min_cosine: float
+    """Smallest cosine similarity of a cell."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within `TOLERANCE`; NaN is not."""
+        return self.max_relative <= TOLERANCE
+
+
+def verify(model: OrtModel, encoder: Encoder, manifest: Manifest) -> dict[str, Any]:
+    """Compare a compiled model with the eager encoder it was made from.
+
+    Args:
+        model: The compiled model, opened by the engine that users run.
+        encoder: The eager encoder.
+        manifest: What the model promises.
+
+    Returns:
+        The report that goes into the manifest.
+
+    Raises:
+        VerificationError: With a table of every comparison, if anything differs.
+
+    """
+    _check_signature(model, manifest)
+    rows = list(_compare(model, encoder, manifest))
+    if not all(row.passed for row in rows):
+        worst = max(rows, key=lambda row: np.nan_to_num(row.max_relative, nan=np.inf))
+        raise VerificationError(
+            f"output `{worst.output}` differs from eager PyTorch by "
+            f"{worst.max_relative:.2g}, more than {TOLERANCE:g}; nothing was written"
+            f"\n{comparison_table(rows)}",
+            hint="report this with the versions of torch, onnx and onnxruntime",
+        )
+    return {
+        "reference": f"eager PyTorch {torch.__version__}, fp32",
+        "tolerance": TOLERANCE,
+        "max_relative": max(row.max_relative for row in rows),
+        "mean_relative": max(row.mean_relative for row in rows),
+        "min_cosine": min(row.min_cosine for row in rows),
+        "compared": [
+            {
+                "output": row.output,
+                "level": row.level,
+                "shape": list(row.shape),
+                "max_relative": row.max_relative,
+            }
+            for row in rows
+        ],
+    }
+
+
+def comparison_table(rows: list[Comparison]) -> str:
+    """Return comparisons as lines of text."""
+    lines = [
+        f"{'output':8} {'level':5} {'pixels':>18} {'max':>9} {'mean':>9} {'cosine':>9}"
+    ]
+    lines += [
+        f"{row.output:8} {row.level:5} {'x'.join(map(str, row.shape)):>18} "
+        f"{row.max_relative:9.2g} {row.mean_relative:9.2g} {row.min_cosine:9.6f}"
+        f"{'' if row.passed else '  <- too far'}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _check_signature(model: OrtModel, manifest: Manifest) -> None:
+    """Compare names and axes of inputs and outputs with the manifest."""
+    bands = len(manifest.bands)
+    session = model.session
+    promised = {
+        PIXELS_INPUT: (None, bands, None, None),
+        MEAN_INPUT: (bands,),
+        STD_INPUT: (bands,),
+        **{out.name: (None, out.channels, None, None) for out in manifest.outputs},
+    }
+    given = {
+        node.name: tuple(axis if isinstance(axis, int) else None for axis in node.shape)
+        for node in (*session.get_inputs(), *session.get_outputs())
+    }
+    for name in sorted(promised | given):
+        if promised.get(name) != given.get(name):
+            raise VerificationError(
+                f"`{name}` has the axes {given.get(name)} in the exported graph, "
+                f"{promised.get(name)} were meant (None is open)",
+                hint="report this with the versions of torch, onnx and onnxruntime",
+            )
+
+
+def _compare(
+    model: OrtModel, encoder: Encoder, manifest: Manifest
+) -> Iterator[Comparison]:
+    """Run both on the same pixels, for every level, size and output."""
+    for level, statistics in manifest.statistics.items():
+        mean_C = torch.tensor(statistics.mean, dtype=torch.float32)
+        std_C = torch.tensor(statistics.std, dtype=torch.float32)
+        for case in _CASES:
+            dn_NCHW = sample_dn(manifest, case)
+            with torch.inference_mode():
+                x_NCHW = standardise(torch.from_numpy(dn_NCHW), mean_C, std_C)
+                maps = encoder.forward_stages(x_NCHW)
+            for out in manifest.outputs:
+                features = model.engine(level=level, output=out)(dn_NCHW)
+                expected = maps[out.stage - 1].numpy()
+                yield _compare_maps(out, level, dn_NCHW.shape, features, expected)
+
+
+def _compare_maps(
+    out: Output,
+    level: ProductLevel,
+    shape: tuple[int, ...],
+    features_NDhw: NDArray[np.float32],
+    expected_NDhw: NDArray[np.float32],
+) -> Comparison:
+    """Compare two maps; different shapes are an error of their own."""
+    if features_NDhw.shape != expected_NDhw.shape:
+        raise VerificationError(
+            f"output `{out.name}` has the shape {features_NDhw.shape}, "
+            f"eager PyTorch gives {expected_NDhw.shape}"
+        )
+    apart = np.abs(features_NDhw - expected_NDhw)
+    size = np.abs(expected_NDhw)
+    dot = (features_NDhw * expected_NDhw).sum(axis=1)
+    norms = np.linalg.norm(features_NDhw, axis=1) * np.linalg.norm(
+        expected_NDhw, axis=1
+    )
+    return Comparison(
+        output=out.name,
+        level=level,
+        shape=shape,
+        max_relative=float(apart.max() / size.max()),
+        mean_relative=float(apart.mean() / size.mean()),
+        min_cosine=float((dot / norms).min()),
+    )
+
+
+def sample_dn(manifest: Manifest, case: tuple[int, int, int]) -> NDArray[np.uint16]:
+    """Return `dn_NCHW` out of the demo scene, bands in the order of a model.
+
+    Args:
+        manifest: Names the bands and what tiles are multiples of.
+        case: Batch, rows and columns, the latter in multiples.
+
+    """
+    batch, rows, cols = case
+    height, width = rows * manifest.multiple_px, cols * manifest.multiple_px
+    scene = demo_dn()
+    # The demo scene is L2A; for a model that reads B10, B1 stands in.
+    order = [L2A_BANDS.index(b) if b in L2A_BANDS else 0 for b in manifest.bands]
+    return np.stack(
+        [
+            scene[order, row : row + height, col : col + width]
+            for row, col in _CORNERS[:batch]
+        ]
+    )

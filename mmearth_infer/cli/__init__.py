@@ -1,0 +1,1 @@
+"""The command line: commands found by entry point, errors in two lines."""

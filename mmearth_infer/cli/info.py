@@ -1,0 +1,205 @@
+"""`mmearth info`: explains a model, a scene or a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from mmearth_infer.cli.options import (
+    json_option,
+    model_option,
+    scene_options,
+    tiling_options,
+    verbosity,
+)
+from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.grid.plan import plan_tiles
+from mmearth_infer.read.source import open_source
+from mmearth_infer.run.config import tile_sides_px
+from mmearth_infer.write.zarr_store import COMPLETE, PROVENANCE, read_store_metadata
+
+if TYPE_CHECKING:
+    from mmearth_infer.read.options import SceneOptions
+    from mmearth_infer.seams import Scene
+
+Facts = dict[str, Any]
+"""What is said about a file, in order."""
+
+
+@click.command()
+@click.argument("file")
+@model_option
+@tiling_options[0]
+@tiling_options[1]
+@scene_options
+@json_option
+@verbosity
+def info(  # noqa: PLR0913 -- one a flag
+    *,
+    file: str,
+    model: str | None,
+    window_px: int | None,
+    halo_px: int | None,
+    options: SceneOptions,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Explain a model, a scene or a store.
+
+    FILE is a model file (.onnx), a store, or a scene. For a scene it tells the
+    bands, level and offset that were found, on what evidence, and the windows that
+    `mmearth embed` would need with the same options.
+    """
+    del quiet  # what is asked for is always said
+    path = Path(file)
+    if path.suffix == ".onnx":
+        facts = model_facts(path)
+    elif (path / "zarr.json").exists():
+        facts = store_facts(path)
+    else:
+        model_path = Path(model) if model else BUILTIN_MODEL
+        facts = scene_facts(
+            file, model_path, options, window_px=window_px, halo_px=halo_px
+        )
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        _print(facts)
+
+
+def model_facts(path: Path) -> Facts:
+    """Return what a model file promises."""
+    file = OrtModel(path, threads=1).file
+    manifest = file.manifest
+    made = manifest.architecture
+    checked = manifest.verification
+    return {
+        "kind": "model",
+        "name": manifest.name,
+        "digest": f"sha256:{file.digest}",
+        "task": manifest.task,
+        "trained": manifest.provenance.trained,
+        "architecture": f"{made.family} {made.size}, patch {made.patch_px} px",
+        "bands": list(manifest.bands),
+        "product levels": list(manifest.statistics),
+        "outputs": [msgspec.to_builtins(out) for out in manifest.outputs],
+        "training crop": f"{manifest.training_crop_px} px",
+        "GRN": f"{manifest.grn.scope}, eps {manifest.grn.eps:g}",
+        "precision": manifest.precision,
+        "checkpoint": manifest.provenance.checkpoint,
+        "checkpoint sha256": manifest.provenance.checkpoint_sha256,
+        "statistics from": manifest.provenance.statistics,
+        "verified": checked
+        and f"within {checked['max_relative']:.1e} of {checked['reference']}",
+        "warnings": list(file.warnings),
+    }
+
+
+def store_facts(path: Path) -> Facts:
+    """Return what a store says about itself."""
+    attributes, shape, chunks = read_store_metadata(path)
+    made = attributes[PROVENANCE]
+    scene, model, tiling = made["scene"], made["model"], made["tiling"]
+    return {
+        "kind": "store",
+        "complete": made[COMPLETE],
+        "shape": list(shape),
+        "chunks": list(chunks),
+        "CRS": attributes.get("proj:code") or attributes.get("proj:wkt2"),
+        "transform": attributes["spatial:transform"],
+        "bounds": attributes["spatial:bbox"],
+        "model": f"{model['name']} ({model['digest']})",
+        "stage": model["stage"],
+        "trained": model["trained"],
+        "scene": scene["name"],
+        "product level": f"{scene['product_level']}: {scene['product_level_evidence']}",
+        "offset": f"{scene['offset_dn']}: {scene['offset_evidence']}",
+        "tiling": ", ".join(f"{key} {value}" for key, value in tiling.items()),
+        "engine": " ".join(str(value) for value in made["engine"].values()),
+        "made by": f"mmearth-infer {made['version']}",
+    }
+
+
+def scene_facts(
+    file: str,
+    model_path: Path,
+    options: SceneOptions,
+    *,
+    window_px: int | None,
+    halo_px: int | None,
+) -> Facts:
+    """Return what was found out about a scene, and what embedding it would take."""
+    manifest = OrtModel(model_path, threads=1).file.manifest
+    with open_source(file, options=options, wanted=None) as source:
+        scene = source.scene
+    window, halo = tile_sides_px(window_px, halo_px, multiple_px=manifest.multiple_px)
+    output = manifest.output(None)
+    plan = plan_tiles(
+        height_px=scene.geobox.height,
+        width_px=scene.geobox.width,
+        stride_px=output.stride_px,
+        multiple_px=manifest.multiple_px,
+        window_px=window,
+        halo_px=halo,
+    )
+    missing = [band for band in manifest.bands if band not in scene.bands]
+    return {
+        "kind": "scene",
+        **_place(scene),
+        "bands": list(scene.bands),
+        "bands recognised": scene.bands_evidence,
+        "product level": f"{scene.level}: {scene.level_evidence}",
+        "offset": f"{scene.offset_dn}: {scene.offset_evidence}",
+        "scale": scene.scale,
+        "for model": manifest.name,
+        "bands missing": missing,
+        "windows": f"{plan.tile_count} of {window} px, halo {halo} px",
+        "cells": f"{plan.height} x {plan.width} of {output.stride_px} px",
+        "warnings": list(scene.warnings),
+    }
+
+
+def _place(scene: Scene) -> Facts:
+    """Return where a scene lies."""
+    box = scene.geobox
+    high_m, wide_m = box.pixel_m()
+    return {
+        "name": scene.name,
+        "size": f"{box.height} x {box.width} px",
+        "CRS": box.crs.to_string(),
+        "pixel": f"{high_m:.4g} x {wide_m:.4g} m",
+        "bounds": list(box.bounds),
+    }
+
+
+def _print(facts: Facts) -> None:
+    """Print facts as two columns."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        for n, line in enumerate(_lines(value)):
+            table.add_row("" if n else key, line)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _lines(value: object) -> list[str]:
+    """Return a value as lines of text."""
+    if value is None or value == []:
+        return ["-"]
+    if isinstance(value, bool):
+        return ["yes" if value else "no"]
+    if isinstance(value, list) and isinstance(value[0], dict):
+        return [", ".join(f"{k} {v}" for k, v in row.items()) for row in value]
+    if isinstance(value, list) and isinstance(value[0], str) and " " in value[0]:
+        return value
+    if isinstance(value, list):
+        return [" ".join(str(part) for part in value)]
+    return [str(value)]

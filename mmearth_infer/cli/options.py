@@ -1,0 +1,136 @@
+"""Options that mean the same in every command."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+
+from mmearth_infer.read.options import OffsetChoice, SceneOptions, parse_bands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_SCENE_OPTIONS = (
+    click.option(
+        "--bands",
+        metavar="NAMES",
+        help="Names of the file's bands in its order, comma-separated, `-` to skip "
+        "one. Default: the descriptions in the file.",
+    ),
+    click.option(
+        "--product",
+        type=click.Choice(["auto", "l1c", "l2a"]),
+        default="auto",
+        show_default=True,
+        help="Product level, which chooses the statistics.",
+    ),
+    click.option(
+        "--offset",
+        type=click.Choice(get_args(OffsetChoice)),
+        default="auto",
+        show_default=True,
+        help="The +1000 of processing baseline 04.00: decide by evidence, leave it, "
+        "or remove it.",
+    ),
+    click.option(
+        "--scale",
+        type=float,
+        metavar="FACTOR",
+        help="Factor from the file's values to digital numbers; 10000 for "
+        "reflectance from 0 to 1.",
+    ),
+    click.option(
+        "--allow-resolution",
+        is_flag=True,
+        help="Accept pixels that are not 10 m.",
+    ),
+)
+
+
+def scene_options(command: F) -> F:
+    """Add the options about a scene; the command gets them as `options`."""
+
+    @functools.wraps(command)
+    def with_options(  # noqa: PLR0913 -- one a flag
+        *args: Any,  # noqa: ANN401
+        bands: str | None,
+        product: Any,  # noqa: ANN401
+        offset: Any,  # noqa: ANN401
+        scale: float | None,
+        allow_resolution: bool,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        options = SceneOptions(
+            bands=parse_bands(bands) if bands else (),
+            product=product,
+            offset=offset,
+            scale=scale,
+            allow_resolution=allow_resolution,
+        )
+        return command(*args, options=options, **kwargs)
+
+    for option in reversed(_SCENE_OPTIONS):
+        with_options = option(with_options)
+    return with_options  # type: ignore[return-value]  # wraps keeps the command's type
+
+
+tiling_options = (
+    click.option(
+        "--window",
+        "window_px",
+        type=int,
+        metavar="PX",
+        help="Side of the tiles the engine sees, halo included. Default: 448.",
+    ),
+    click.option(
+        "--halo",
+        "halo_px",
+        type=int,
+        metavar="PX",
+        help="Margin of a tile that is dropped. Default: 64, at most an eighth of "
+        "the window.",
+    ),
+)
+"""Options about the tiling."""
+
+model_option = click.option(
+    "--model",
+    type=click.Path(),
+    metavar="FILE",
+    help="Model file. Default: the built-in one, which is untrained.",
+)
+
+stage_option = click.option(
+    "--stage",
+    type=click.IntRange(1, 4),
+    help="Stage of the encoder. Default: the deepest the model gives.",
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="End stdout with one line of JSON."
+)
+
+
+def verbosity(command: F) -> F:
+    """Add -v and -q; the command gets `quiet`."""
+
+    @functools.wraps(command)
+    def with_verbosity(*args: Any, verbose: bool, quiet: bool, **kwargs: Any) -> Any:  # noqa: ANN401
+        log = logging.getLogger("mmearth")
+        log.setLevel(
+            logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+        )
+        return command(*args, quiet=quiet, **kwargs)
+
+    flags = (
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        click.option("-q", "--quiet", is_flag=True, help="Say errors only."),
+    )
+    for flag in reversed(flags):
+        with_verbosity = flag(with_verbosity)
+    return with_verbosity  # type: ignore[return-value]  # likewise

@@ -1,0 +1,67 @@
+"""The progress bar: share, Mpx/s, time left, on stderr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class _Rate(ProgressColumn):
+    """Pixels a second, in millions."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, or a dash while there is none."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed / 1e6:.2f} Mpx/s" if speed else "- Mpx/s")
+
+
+class BarProgress:
+    """Shows a run as a bar; as nothing where stderr is no terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        """Prepare the bar."""
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("embedding"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            _Rate(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._pixels_a_cell = 1.0
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Leave it as it is."""
+        self._bar.stop()
+
+    def start(self, *, cells: int, pixels: int) -> None:
+        """Begin a run of `cells` cells made from `pixels` pixels."""
+        self._pixels_a_cell = pixels / cells
+        self._task = self._bar.add_task("embedding", total=pixels)
+
+    def reach(self, cells: int) -> None:
+        """Show that the first `cells` cells are done."""
+        self._bar.update(self._task, completed=cells * self._pixels_a_cell)

@@ -1,0 +1,261 @@
+"""The manifest: what a model file promises, as data.
+
+It is JSON inside the model file (ONNX metadata key `mmearth.manifest`), and
+everything the runtime needs to know about a model stands in it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import msgspec
+
+from mmearth_infer.contract.bands import BANDS, ProductLevel
+from mmearth_infer.contract.normalize import Statistics
+from mmearth_infer.errors import ManifestError, ModelError
+
+SCHEMA: Final = 1
+"""Version of the manifest this code writes, and the newest it reads."""
+
+METADATA_KEY: Final = "mmearth.manifest"
+"""Key of the manifest in the metadata of an ONNX file."""
+
+PIXELS_INPUT: Final = "dn"
+"""Name of the pixel input: `(N, C, H, W)` uint16 digital numbers."""
+
+MEAN_INPUT: Final = "band_mean"
+"""Name of the mean input: `(C,)` float32."""
+
+STD_INPUT: Final = "band_std"
+"""Name of the standard deviation input: `(C,)` float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One map a model gives, and how its cells lie on the pixels."""
+
+    name: str
+    """Name of the graph's output."""
+
+    stage: int
+    """Stage of the encoder it is taken from, 1 to 4."""
+
+    stride_px: int
+    """Pixels a side of a cell."""
+
+    channels: int
+    """Values a cell."""
+
+    receptive_radius_px: int
+    """Pixels beyond a cell that reach it through convolutions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The network a model was made from."""
+
+    size: str
+    """Name of the ConvNeXt V2 size, or `custom`."""
+
+    depths: tuple[int, ...]
+    """Blocks a stage."""
+
+    dims: tuple[int, ...]
+    """Channels a stage."""
+
+    patch_px: int
+    """Pixels a side of a cell of the last stage."""
+
+    original_stem: bool
+    """Whether the stem is ImageNet ConvNeXt's single convolution."""
+
+    geometry: str
+    """Treatment of borders, `padded` or `published`."""
+
+    family: str = "mp-mae/convnextv2"
+    """What kind of network it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grn:
+    """How the model's global response normalisation behaves."""
+
+    scope: Literal["window", "batch", "frozen"]
+    """What its norm is taken over."""
+
+    eps: float
+    """Its epsilon."""
+
+    source: str | None = None
+    """Where frozen statistics were measured; None when there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where the weights come from."""
+
+    trained: bool
+    """False for weights that have learned nothing."""
+
+    checkpoint: str
+    """Name of the file the weights were read from, or how they were made."""
+
+    checkpoint_sha256: str | None = None
+    """Digest of that file."""
+
+    code_version: str | None = None
+    """Version of this package that made the model."""
+
+    statistics: str | None = None
+    """Where mean and standard deviation come from."""
+
+    licence: str | None = None
+    """Licence of the weights, where it is known."""
+
+    facts: dict[str, str | int | float | bool] = field(default_factory=dict)
+    """Settings of the training run that the checkpoint recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The contract between a model file and the runtime."""
+
+    name: str
+    """What people call the model."""
+
+    task: Literal["embedding"]
+    """What its outputs mean."""
+
+    bands: tuple[str, ...]
+    """Bands it reads, in the order of its input."""
+
+    statistics: dict[ProductLevel, Statistics]
+    """Standardisation by product level; a level that is absent is refused."""
+
+    outputs: tuple[Output, ...]
+    """Maps it gives, in the order of the graph."""
+
+    architecture: Architecture
+    """The network it was made from."""
+
+    grn: Grn
+    """Behaviour of its global response normalisation."""
+
+    training_crop_px: int
+    """Side of the crops it was trained on."""
+
+    multiple_px: int
+    """Height and width of a tile must be multiples of this."""
+
+    precision: Literal["fp32"]
+    """Arithmetic of the graph."""
+
+    provenance: Provenance
+    """Where the weights come from."""
+
+    verification: dict[str, Any] | None = None
+    """Report of the comparison with eager PyTorch at export; None before it."""
+
+    schema: int = SCHEMA
+    """Version of this structure."""
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot say.
+
+        Raises:
+            ManifestError: Naming the field and its value.
+
+        """
+        unknown = [band for band in self.bands if band not in BANDS]
+        if unknown or len(set(self.bands)) != len(self.bands) or not self.bands:
+            raise ManifestError(f"the manifest's bands are {', '.join(self.bands)}")
+        if not self.statistics or not self.outputs:
+            raise ManifestError("the manifest names no statistics or no outputs")
+        for level, numbers in self.statistics.items():
+            if len(numbers.mean) != len(self.bands):
+                raise ManifestError(
+                    f"the manifest has {len(self.bands)} bands "
+                    f"but {len(numbers.mean)} statistics for {level.upper()}"
+                )
+        sizes = [self.training_crop_px, self.multiple_px]
+        sizes += [n for out in self.outputs for n in (out.stride_px, out.channels)]
+        if min(sizes) < 1:
+            raise ManifestError(f"the manifest holds a size of {min(sizes)}")
+        if any(self.multiple_px % out.stride_px for out in self.outputs):
+            raise ManifestError(
+                f"tiles are multiples of {self.multiple_px} px, "
+                "which no whole number of cells fills"
+            )
+
+    def output(self, stage: int | None) -> Output:
+        """Return the output of a stage, or the deepest one for None.
+
+        Raises:
+            ModelError: If the model does not give that stage.
+
+        """
+        if stage is None:
+            return max(self.outputs, key=lambda out: out.stage)
+        for out in self.outputs:
+            if out.stage == stage:
+                return out
+        given = ", ".join(str(out.stage) for out in self.outputs)
+        raise ModelError(
+            f"model `{self.name}` does not give stage {stage}",
+            hint=f"it gives stage {given}; export it with `--stage {stage}`",
+        )
+
+    def statistics_for(self, level: ProductLevel) -> Statistics:
+        """Return the standardisation of a product level.
+
+        Raises:
+            ModelError: If the model has no statistics for it.
+
+        """
+        if level not in self.statistics:
+            known = ", ".join(name.upper() for name in self.statistics)
+            raise ModelError(
+                f"model `{self.name}` has no statistics for {level.upper()}",
+                hint=f"it knows {known}; --product chooses one of them",
+            )
+        return self.statistics[level]
+
+
+def manifest_to_json(manifest: Manifest) -> str:
+    """Write a manifest as indented JSON, fields in the order of the classes."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1).decode()
+
+
+def manifest_from_json(text: str, *, source: str) -> Manifest:
+    """Read a manifest and check every field.
+
+    Args:
+        text: The JSON.
+        source: Name of the file it stood in, for messages.
+
+    Raises:
+        ManifestError: For anything but a manifest this version can honour.
+
+    """
+    try:
+        schema = json.loads(text)["schema"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ManifestError(
+            f"the manifest in `{source}` has no schema version",
+            hint="export the model again with `mmearth export`",
+        ) from error
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise ManifestError(
+            f"the manifest in `{source}` has schema version {schema}; "
+            f"this version reads up to {SCHEMA}",
+            hint="upgrade with `pip install -U mmearth-infer`",
+        )
+    try:
+        return msgspec.json.decode(text, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise ManifestError(
+            f"the manifest in `{source}` is not valid: {error}",
+            hint="export the model again with `mmearth export`",
+        ) from error

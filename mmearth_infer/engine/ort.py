@@ -1,0 +1,137 @@
+"""ONNX Runtime as an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NotImplemented,
+    RuntimeException,
+)
+
+from mmearth_infer.contract.manifest import (
+    MEAN_INPUT,
+    METADATA_KEY,
+    PIXELS_INPUT,
+    STD_INPUT,
+    manifest_from_json,
+)
+from mmearth_infer.engine.model import ModelFile, file_digest
+from mmearth_infer.errors import ManifestError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.contract.manifest import Output
+
+ENGINE_NAME: Final = "onnxruntime"
+"""What `--engine` calls it."""
+
+_ORT_ERRORS: Final = (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NotImplemented,
+    RuntimeException,
+)
+_QUIET: Final = 3
+_HINT_EXPORT: Final = "make a model file with `mmearth export CHECKPOINT -o MODEL.onnx`"
+
+
+class OrtModel:
+    """A model file opened in ONNX Runtime, not yet bound to level and stage."""
+
+    def __init__(self, path: str | Path, *, threads: int = 0) -> None:
+        """Open a model file on the CPU.
+
+        Args:
+            path: The ONNX file.
+            threads: Threads of one operator; 0 for one a core.
+
+        Raises:
+            ModelError: If it is no ONNX model.
+            ManifestError: If it has no manifest, or one that cannot be honoured.
+
+        """
+        path = Path(path)
+        digest = file_digest(path)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = _QUIET
+        try:
+            self.session = ort.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except _ORT_ERRORS as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(
+                f"`{path}` is not an ONNX model: {reason}", hint=_HINT_EXPORT
+            ) from error
+        text = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ManifestError(
+                f"`{path}` has no manifest: nothing says what bands it reads",
+                hint=_HINT_EXPORT,
+            )
+        manifest = manifest_from_json(text, source=str(path))
+        self.file = ModelFile(path=path, digest=digest, manifest=manifest)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuse a graph whose inputs or outputs are not what the manifest says."""
+        inputs = {node.name for node in self.session.get_inputs()}
+        outputs = {node.name for node in self.session.get_outputs()}
+        promised = {out.name for out in self.file.manifest.outputs}
+        if inputs != {PIXELS_INPUT, MEAN_INPUT, STD_INPUT} or not promised <= outputs:
+            raise ManifestError(
+                f"the graph in `{self.file.path}` has inputs {sorted(inputs)} and "
+                f"outputs {sorted(outputs)}, which its manifest does not describe",
+                hint=_HINT_EXPORT,
+            )
+
+    def engine(self, *, level: ProductLevel, output: Output) -> OrtEngine:
+        """Bind the model to a product level and an output.
+
+        Raises:
+            ModelError: If it has no statistics for the level.
+
+        """
+        numbers = self.file.manifest.statistics_for(level)
+        return OrtEngine(
+            self.session,
+            mean_C=np.asarray(numbers.mean, dtype=np.float32),
+            std_C=np.asarray(numbers.std, dtype=np.float32),
+            output=output.name,
+        )
+
+
+class OrtEngine:
+    """An ONNX Runtime session that turns digital numbers into features."""
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        *,
+        mean_C: NDArray[np.float32],
+        std_C: NDArray[np.float32],
+        output: str,
+    ) -> None:
+        """Keep what is the same for every batch."""
+        self._session = session
+        self._statistics = {MEAN_INPUT: mean_C, STD_INPUT: std_C}
+        self._output = output
+
+    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Return `features_NDhw`; standardisation happens in the graph."""
+        feeds = {PIXELS_INPUT: dn_NCHW, **self._statistics}
+        features: NDArray[np.float32] = self._session.run([self._output], feeds)[0]
+        return features

@@ -1,0 +1,1 @@
+"""From a scene to batches of tiles, ahead of the engine."""

@@ -1,0 +1,70 @@
+"""Cuts a scene into swaths, and swaths into batches of tiles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmearth_infer.grid.window import Window
+from mmearth_infer.read.validity import valid_share
+from mmearth_infer.seams import Batch, Swath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from mmearth_infer.grid.plan import Tile, TilePlan
+    from mmearth_infer.seams import Source
+
+
+def read_swaths(source: Source, plan: TilePlan) -> Iterator[Swath]:
+    """Read the scene once from north to south, one row of tiles at a time.
+
+    Rows that two swaths share are read once and copied.
+    """
+    bands, geobox = len(source.scene.bands), source.scene.geobox
+    before: NDArray[np.uint16] | None = None
+    read_to = 0
+    for row in plan.rows:
+        seen = plan.swath_cells(row).times(plan.stride_px)
+        dn_CHW = np.zeros((bands, seen.height, seen.width), dtype=np.uint16)
+        shared = max(read_to - seen.row, 0)
+        if before is not None and shared:
+            dn_CHW[:, :shared] = before[:, before.shape[1] - shared :]
+        top = seen.row + shared
+        read_to = seen.row + seen.height
+        if top < read_to:
+            fresh = Window(
+                row=top, col=0, height=read_to - top, width=seen.width
+            ).clipped(geobox.height, geobox.width)
+            place = (slice(None), *fresh.seen_from(seen).slices)
+            dn_CHW[place] = source.read(fresh)
+        before = dn_CHW
+        yield Swath(
+            row=row, dn_CHW=dn_CHW, valid_hw=valid_share(dn_CHW, plan.stride_px)
+        )
+
+
+def cut_batches(swath: Swath, plan: TilePlan, *, size: int) -> Iterator[Batch]:
+    """Yield the tiles of a swath whose core holds any data, `size` at a time."""
+    frame = plan.swath_cells(swath.row)
+    waiting: list[Tile] = []
+    for tile in plan.tiles(swath.row):
+        if swath.valid_hw[tile.core.seen_from(frame).slices].any():
+            waiting.append(tile)
+        if len(waiting) == size:
+            yield _stack(swath, frame, waiting, plan.stride_px)
+            waiting = []
+    if waiting:
+        yield _stack(swath, frame, waiting, plan.stride_px)
+
+
+def _stack(
+    swath: Swath, frame: Window, tiles: list[Tile], stride_px: int
+) -> Batch:
+    """Copy the tiles' pixels next to each other."""
+    places = [tile.cells.seen_from(frame).times(stride_px).slices for tile in tiles]
+    dn_NCHW = np.stack([swath.dn_CHW[:, rows, cols] for rows, cols in places])
+    return Batch(tiles=tuple(tiles), dn_NCHW=dn_NCHW)

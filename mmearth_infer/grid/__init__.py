@@ -1,0 +1,1 @@
+"""Where things are: windows of pixels, tilings of a scene, places on Earth."""

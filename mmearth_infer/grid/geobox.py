@@ -1,0 +1,77 @@
+"""Where a raster lies on Earth: its CRS, its transform, its size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from affine import Affine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rasterio.crs import CRS
+
+METRES_PER_DEGREE: Final = 111_319.49
+"""Length of a degree on the equator of WGS 84."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeoBox:
+    """A north-up raster on Earth."""
+
+    crs: CRS
+    """Coordinate reference system."""
+
+    transform: Affine
+    """From (column, row) to (x, y); (0, 0) is the outer corner of the first pixel."""
+
+    height: int
+    """Rows."""
+
+    width: int
+    """Columns."""
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Outer edges as left, bottom, right, top, in units of the CRS."""
+        left, top = self.transform @ (0, 0)
+        right, bottom = self.transform @ (self.width, self.height)
+        return (left, bottom, right, top)
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """Centres of the columns; `x[0] == transform.c + transform.a / 2`."""
+        return self.transform.c + self.transform.a * (np.arange(self.width) + 0.5)
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Centres of the rows; `y[0] == transform.f + transform.e / 2`."""
+        return self.transform.f + self.transform.e * (np.arange(self.height) + 0.5)
+
+    def cells(self, stride: int) -> GeoBox:
+        """Return the grid of cells of `stride` pixels; both share their corner.
+
+        Cells cover every pixel, so that the last ones may reach past the raster.
+        """
+        return GeoBox(
+            crs=self.crs,
+            transform=self.transform @ Affine.scale(stride),
+            height=-(-self.height // stride),
+            width=-(-self.width // stride),
+        )
+
+    def pixel_m(self) -> tuple[float, float]:
+        """Return the height and width of a pixel in the middle, in metres.
+
+        Degrees are turned into metres on a sphere, good to a per cent; the unit of
+        a projected CRS is taken as its scale.
+        """
+        high, wide = abs(self.transform.e), abs(self.transform.a)
+        if self.crs.is_geographic:
+            _, middle = self.transform @ (self.width / 2, self.height / 2)
+            shrink = math.cos(math.radians(middle))
+            return high * METRES_PER_DEGREE, wide * METRES_PER_DEGREE * shrink
+        _, unit_m = self.crs.linear_units_factor
+        return high * unit_m, wide * unit_m

@@ -1,0 +1,198 @@
+"""How a scene is cut into tiles, and which cells each tile answers for.
+
+A tile is the window the engine sees. Its halo is dropped, its core is kept.
+Tiles never reach beyond the grid, so that a tile's edge is either the scene's own
+edge, where the core goes to the edge too, or it has a halo. Along one axis, with
+tiles of 7 cells and a halo of 2:
+
+    cells  0 1 2 3 4 5 6 7 8 9
+    tile   a a a a a a a         core a: 0..4
+    tile         b b b b b b b   core b: 5..9
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from mmearth_infer.errors import WindowError
+from mmearth_infer.grid.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Span(NamedTuple):
+    """One tile along one axis, in cells."""
+
+    start: int
+    """First cell the engine sees."""
+
+    core_start: int
+    """First cell that is kept."""
+
+    core_stop: int
+    """Cell after the last one that is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """What the engine sees at once, and what is kept of it. In cells."""
+
+    cells: Window
+    """Cells the engine sees."""
+
+    core: Window
+    """Cells it answers for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilePlan:
+    """The tiling of one scene. Cores partition the grid of cells."""
+
+    stride_px: int
+    """Pixels a side of a cell."""
+
+    rows: tuple[Span, ...]
+    """Tiles from north to south."""
+
+    cols: tuple[Span, ...]
+    """Tiles from west to east."""
+
+    tile_height: int
+    """Rows of cells every tile has."""
+
+    tile_width: int
+    """Columns of cells every tile has."""
+
+    @property
+    def height(self) -> int:
+        """Rows of cells of the whole grid."""
+        return self.rows[-1].core_stop
+
+    @property
+    def width(self) -> int:
+        """Columns of cells of the whole grid."""
+        return self.cols[-1].core_stop
+
+    @property
+    def tile_count(self) -> int:
+        """Number of tiles."""
+        return len(self.rows) * len(self.cols)
+
+    def swath_cells(self, row: Span) -> Window:
+        """Return the cells that all tiles of one row see together."""
+        return Window(
+            row=row.start,
+            col=0,
+            height=self.tile_height,
+            width=self.cols[-1].start + self.tile_width,
+        )
+
+    def tiles(self, row: Span) -> Iterator[Tile]:
+        """Yield the tiles of one row, from west to east."""
+        for col in self.cols:
+            yield Tile(
+                cells=Window(
+                    row=row.start,
+                    col=col.start,
+                    height=self.tile_height,
+                    width=self.tile_width,
+                ),
+                core=Window(
+                    row=row.core_start,
+                    col=col.core_start,
+                    height=row.core_stop - row.core_start,
+                    width=col.core_stop - col.core_start,
+                ),
+            )
+
+
+def spans(cells: int, *, tile: int, halo: int) -> tuple[Span, ...]:
+    """Cut an axis of `cells` into tiles.
+
+    The cores partition the axis; every tile lies within it and all have the same
+    length; a kept cell has `halo` cells of its tile on both sides, or the end of
+    the axis.
+
+    Args:
+        cells: Length of the axis, at least 1.
+        tile: Length of a tile, more than two halos.
+        halo: Cells dropped at each end of a tile that is not an end of the axis.
+
+    """
+    if tile >= cells:
+        return (Span(0, 0, cells),)
+    starts = range(0, cells - tile, tile - 2 * halo)
+    stops = [start + tile - halo for start in starts]
+    return tuple(
+        Span(start, core_start, core_stop)
+        for start, core_start, core_stop in zip(
+            [*starts, cells - tile], [0, *stops], [*stops, cells], strict=True
+        )
+    )
+
+
+def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
+    *,
+    height_px: int,
+    width_px: int,
+    stride_px: int,
+    multiple_px: int,
+    window_px: int,
+    halo_px: int,
+) -> TilePlan:
+    """Plan the tiles of a scene.
+
+    A scene smaller than a window makes one smaller tile. Where the scene's size is
+    no multiple of `multiple_px`, the last tiles reach past its right and bottom
+    edge by less than that; the grid of cells ends at the last cell that holds a
+    pixel of the scene.
+
+    Args:
+        height_px: Rows of the scene.
+        width_px: Columns of the scene.
+        stride_px: Pixels a side of a cell of the output.
+        multiple_px: What a tile's sides must be multiples of.
+        window_px: Side of a tile.
+        halo_px: Margin of a tile that is dropped.
+
+    Raises:
+        WindowError: If the window or halo do not fit the model.
+
+    """
+    for flag, value in (("--window", window_px), ("--halo", halo_px)):
+        if value % multiple_px or value < 0:
+            below = max(value // multiple_px, 0) * multiple_px
+            raise WindowError(
+                f"{flag} {value} is not a multiple of the model's {multiple_px} px",
+                hint=f"{flag} {below} or {flag} {below + multiple_px}",
+            )
+    if window_px <= 2 * halo_px:
+        raise WindowError(
+            f"--window {window_px} leaves nothing between two halos of {halo_px} px",
+            hint=f"choose a window of at least {2 * halo_px + multiple_px} px",
+        )
+    scale = multiple_px // stride_px
+    axes = []
+    for length_px in (height_px, width_px):
+        coarse = -(-length_px // multiple_px)
+        cells = -(-length_px // stride_px)
+        cut = spans(
+            coarse, tile=window_px // multiple_px, halo=halo_px // multiple_px
+        )
+        axes.append(
+            tuple(
+                Span(s.start * scale, s.core_start * scale, min(s.core_stop * scale, cells))
+                for s in cut
+            )
+        )
+    return TilePlan(
+        stride_px=stride_px,
+        rows=axes[0],
+        cols=axes[1],
+        tile_height=min(window_px, -(-height_px // multiple_px) * multiple_px)
+        // stride_px,
+        tile_width=min(window_px, -(-width_px // multiple_px) * multiple_px)
+        // stride_px,
+    )

@@ -1,0 +1,1 @@
+"""From files to digital numbers, and the decisions on the way."""

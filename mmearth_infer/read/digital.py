@@ -1,0 +1,83 @@
+"""From a file's values to digital numbers: nodata, scale, offset, type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mmearth_infer.errors import SceneError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_DN: Final = 65535
+"""Largest digital number that uint16 holds."""
+
+_LARGEST_REFLECTANCE: Final = 10.0
+
+
+def to_dn(
+    raw: NDArray[Any], *, nodata: float | None, scale: float | None, offset_dn: int
+) -> NDArray[np.uint16]:
+    """Turn a file's values into digital numbers without offset.
+
+    0 is nodata, and nothing else becomes 0: a valid value that scale or offset
+    bring to 0 or below becomes 1.
+
+    Args:
+        raw: Values of the file, any shape.
+        nodata: Value that means nothing was measured, beside 0 and NaN.
+        scale: Factor to digital numbers, None for 1.
+        offset_dn: What is added to every valid number, 0 or -1000.
+
+    """
+    plain = raw.dtype == np.uint16 and scale is None and offset_dn == 0
+    if plain and nodata in (None, 0):
+        return raw
+    missing = raw == 0
+    if nodata is not None:
+        missing |= np.isnan(raw) if np.isnan(nodata) else raw == nodata
+    if raw.dtype.kind == "f":
+        missing |= ~np.isfinite(raw)
+    values = np.where(missing, 0, raw).astype(np.float32 if scale else np.int64)
+    if scale is not None:
+        values = np.rint(values * scale)
+    dn: NDArray[np.uint16] = np.clip(values + offset_dn, 1, MAX_DN).astype(np.uint16)
+    dn[missing] = 0
+    return dn
+
+
+def check_values(
+    sample: NDArray[Any], *, scale: float | None, source: str
+) -> None:
+    """Refuse values that are not digital numbers, unless a scale makes them so.
+
+    Args:
+        sample: Values of the file, nodata left out.
+        scale: What the user said.
+        source: Name of the file, for messages.
+
+    Raises:
+        SceneError: For reflectance, 8-bit pictures, or a scale that cannot be.
+
+    """
+    if scale is not None:
+        if not (np.isfinite(scale) and scale > 0):
+            raise SceneError(f"--scale {scale} is not a factor above 0")
+        return
+    if sample.dtype.itemsize == 1:
+        raise SceneError(
+            f"`{source}` holds {sample.dtype} pixels, too few values for reflectance",
+            hint="use the original product; a stretched picture cannot be undone "
+            "(--scale if a plain factor gives digital numbers)",
+        )
+    if sample.dtype.kind != "f" or sample.size == 0:
+        return
+    low, high = float(sample.min()), float(sample.max())
+    if high <= _LARGEST_REFLECTANCE or np.any(sample != np.rint(sample)):
+        raise SceneError(
+            f"`{source}` holds {sample.dtype} values from {low:.4g} to {high:.4g}, "
+            "not digital numbers",
+            hint="if they are reflectance from 0 to 1, pass --scale 10000",
+        )

@@ -1,0 +1,83 @@
+"""Everything a run depends on, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.errors import WindowError
+from mmearth_infer.read.options import SceneOptions
+
+BATCH_PIXELS: Final = 448 * 448
+"""Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
+
+DEFAULT_WINDOW_PX: Final = 448
+"""Side of a tile when it is not given (docs/benchmarks/defaults.md)."""
+
+DEFAULT_HALO_PX: Final = 64
+"""Halo when it is not given (docs/benchmarks/defaults.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedConfig:
+    """A run of `mmearth embed`."""
+
+    scene: str
+    """Path of a raster, or `demo`."""
+
+    out: Path
+    """Where the store goes."""
+
+    model: Path = BUILTIN_MODEL
+    """The model file."""
+
+    stage: int | None = None
+    """Stage of the encoder, 1 to 4; None for the deepest the model gives."""
+
+    window_px: int | None = None
+    """Side of a tile; None for `DEFAULT_WINDOW_PX`."""
+
+    halo_px: int | None = None
+    """Margin of a tile that is dropped; None for `DEFAULT_HALO_PX`."""
+
+    batch_size: int | None = None
+    """Tiles a batch; None for as many as `BATCH_PIXELS` hold."""
+
+    threads: int = 0
+    """Threads of engine and decoder; 0 for one a core."""
+
+    overwrite: bool = False
+    """Replace a store that is there."""
+
+    options: SceneOptions = field(default_factory=SceneOptions)
+    """What the user says about the scene."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be.
+
+        Raises:
+            WindowError: Naming the flag and its value.
+
+        """
+        if self.batch_size is not None and self.batch_size < 1:
+            raise WindowError(f"--batch-size {self.batch_size} holds no tile")
+        if self.threads < 0:
+            raise WindowError(f"--threads {self.threads} is not a number of threads")
+
+
+def tile_sides_px(
+    window_px: int | None, halo_px: int | None, *, multiple_px: int
+) -> tuple[int, int]:
+    """Return window and halo, defaults filled in for a model's multiple.
+
+    A halo that leaves too little of a window the user chose is made smaller: the
+    default is at most an eighth of the window.
+    """
+    window = DEFAULT_WINDOW_PX if window_px is None else window_px
+    if window_px is None:
+        window = -(-window // multiple_px) * multiple_px
+    if halo_px is not None:
+        return window, halo_px
+    return window, min(DEFAULT_HALO_PX, window // 8) // multiple_px * multiple_px

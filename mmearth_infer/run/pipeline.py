@@ -1,0 +1,203 @@
+"""The whole way of the data, on one page.
+
+    scene -> read -> feed -> engine -> stitch -> write -> store
+
+Reading runs one swath ahead in a thread, writing one strip behind in another, and
+the engine in between; what is held at any time is a few rows of the scene.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.errors import SceneError
+from mmearth_infer.feed.batches import cut_batches, read_swaths
+from mmearth_infer.feed.prefetch import prefetch
+from mmearth_infer.grid.plan import plan_tiles
+from mmearth_infer.read.source import open_source
+from mmearth_infer.run.config import BATCH_PIXELS, tile_sides_px
+from mmearth_infer.run.provenance import geoemb, provenance
+from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
+from mmearth_infer.stitch.mosaic import Mosaic
+from mmearth_infer.write.zarr_store import ZarrSink, check_output
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from mmearth_infer.grid.plan import TilePlan
+    from mmearth_infer.run.config import EmbedConfig
+    from mmearth_infer.seams import Batch, Engine, Sink, Source, Strip
+
+log = logging.getLogger("mmearth")
+
+
+class Progress(Protocol):
+    """Something that shows how far a run is."""
+
+    def start(self, *, cells: int, pixels: int) -> None:
+        """Show a run that begins, of `cells` cells made from `pixels` pixels."""
+        ...
+
+    def reach(self, cells: int) -> None:
+        """Show that the first `cells` cells, row by row of tiles, are done."""
+        ...
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def start(self, *, cells: int, pixels: int) -> None:
+        """Do nothing."""
+
+    def reach(self, cells: int) -> None:
+        """Do nothing."""
+
+
+def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
+    """Embed a scene into a Zarr store.
+
+    Args:
+        config: What to read, how, and where to write.
+        progress: Is told how far it is; None for nobody.
+
+    Returns:
+        What was done, in numbers.
+
+    Raises:
+        MMEarthError: With a hint; nothing is left under the store's name, or what
+            was there before.
+
+    """
+    watch = Stopwatch()
+    check_output(config.out, overwrite=config.overwrite)
+    threads = config.threads or os.cpu_count() or 1
+    model = OrtModel(config.model, threads=config.threads)
+    manifest = model.file.manifest
+    output = manifest.output(config.stage)
+    with open_source(
+        config.scene, options=config.options, wanted=manifest.bands, threads=threads
+    ) as source:
+        scene = source.scene
+        notes = (*model.file.warnings, *scene.warnings)
+        for note in notes:
+            log.warning(note)
+        window_px, halo_px = tile_sides_px(
+            config.window_px, config.halo_px, multiple_px=manifest.multiple_px
+        )
+        plan = plan_tiles(
+            height_px=scene.geobox.height,
+            width_px=scene.geobox.width,
+            stride_px=output.stride_px,
+            multiple_px=manifest.multiple_px,
+            window_px=window_px,
+            halo_px=halo_px,
+        )
+        engine = model.engine(level=scene.level, output=output)
+        with ZarrSink(
+            config.out,
+            box=scene.geobox.cells(output.stride_px),
+            channels=output.channels,
+            geoemb=geoemb(model.file, scene, output),
+            provenance=provenance(
+                model.file, scene, output, window_px=window_px, halo_px=halo_px
+            ),
+            overwrite=config.overwrite,
+        ) as sink:
+            valid_cells = run(
+                source,
+                engine,
+                sink,
+                plan=plan,
+                channels=output.channels,
+                batch_size=config.batch_size,
+                watch=watch,
+                progress=progress or NoProgress(),
+            )
+            sink.finish()
+    elapsed_s = watch.elapsed_s
+    pixels = scene.geobox.height * scene.geobox.width
+    return Report(
+        store=str(config.out),
+        scene=scene.name,
+        model=manifest.name,
+        model_digest=model.file.digest,
+        cells=plan.height * plan.width,
+        valid_cells=valid_cells,
+        channels=output.channels,
+        tiles=plan.tile_count,
+        window_px=window_px,
+        halo_px=halo_px,
+        elapsed_s=elapsed_s,
+        stage_s=watch.stage_s,
+        megapixels_per_s=pixels / 1e6 / elapsed_s,
+        peak_rss_bytes=peak_rss_bytes(),
+        warnings=notes,
+    )
+
+
+def run(  # noqa: PLR0913 -- the stages, and what watches them
+    source: Source,
+    engine: Engine,
+    sink: Sink,
+    *,
+    plan: TilePlan,
+    channels: int,
+    batch_size: int | None,
+    watch: Stopwatch,
+    progress: Progress,
+) -> int:
+    """Move a scene through all stages and return the number of cells with data.
+
+    Raises:
+        SceneError: If no pixel of the scene holds data.
+
+    """
+    tile_px = plan.tile_height * plan.tile_width * plan.stride_px**2
+    size = batch_size or max(BATCH_PIXELS // tile_px, 1)
+    mosaic = Mosaic(plan, channels=channels, strip_rows=sink.chunk_rows)
+    geobox = source.scene.geobox
+    progress.start(
+        cells=plan.height * plan.width, pixels=geobox.height * geobox.width
+    )
+    valid_cells = 0
+
+    def write(strip: Strip) -> None:
+        with watch.busy("write"):
+            sink.write(strip)
+
+    with (
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer,
+        prefetch(watch.timed("read", read_swaths(source, plan))) as swaths,
+    ):
+        written: Future[None] | None = None
+        for swath in swaths:
+            for batch in cut_batches(swath, plan, size=size):
+                with watch.busy("compute"):
+                    features_NDhw = engine(batch.dn_NCHW)
+                with watch.busy("stitch"):
+                    mosaic.place(batch, features_NDhw)
+                progress.reach(_cells_before_end_of(batch, plan))
+            for strip in mosaic.finish(swath):
+                valid_cells += int((strip.valid_hW > 0).sum())
+                if written is not None:
+                    written.result()
+                written = writer.submit(write, strip)
+            progress.reach(swath.row.core_stop * plan.width)
+        if written is not None:
+            written.result()
+    if valid_cells == 0:
+        raise SceneError(
+            f"`{source.scene.name}` holds no data: every pixel is nodata in all bands",
+            hint="check the bands and the nodata value with `mmearth info`",
+        )
+    return valid_cells
+
+
+def _cells_before_end_of(batch: Batch, plan: TilePlan) -> int:
+    """Count the cells that are done once a batch is, row by row of tiles."""
+    core = batch.tiles[-1].core
+    return core.row * plan.width + core.height * (core.col + core.width)

@@ -1,0 +1,124 @@
+"""What a run did, in numbers: seconds a stage, throughput, memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+StageName = Literal["read", "compute", "stitch", "write"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The summary of a run, as `--json` prints it."""
+
+    store: str
+    """Path of the store."""
+
+    scene: str
+    """Name of the scene."""
+
+    model: str
+    """Name of the model."""
+
+    model_digest: str
+    """SHA-256 of the model file."""
+
+    cells: int
+    """Cells of the grid."""
+
+    valid_cells: int
+    """Cells that hold an embedding."""
+
+    channels: int
+    """Values a cell."""
+
+    tiles: int
+    """Tiles of the plan."""
+
+    window_px: int
+    """Side of a tile."""
+
+    halo_px: int
+    """Margin of a tile that was dropped."""
+
+    elapsed_s: float
+    """Wall time from opening the scene to the finished store."""
+
+    stage_s: dict[StageName, float]
+    """Seconds each stage was busy; stages overlap, so they add up to more."""
+
+    megapixels_per_s: float
+    """Pixels of the scene by wall time, in millions a second."""
+
+    peak_rss_bytes: int | None
+    """Largest resident memory of the process so far; None where not known."""
+
+    warnings: tuple[str, ...]
+    """What was said on the way."""
+
+    def to_json(self) -> str:
+        """Return the report as one line of JSON."""
+        return msgspec.json.encode(self).decode()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+class Stopwatch:
+    """Busy seconds by stage; each stage runs in one thread, so no lock is needed."""
+
+    def __init__(self) -> None:
+        """Start at zero, and start the wall clock."""
+        self.stage_s: dict[StageName, float] = {
+            "read": 0.0,
+            "compute": 0.0,
+            "stitch": 0.0,
+            "write": 0.0,
+        }
+        self._started = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time since the start."""
+        return time.perf_counter() - self._started
+
+    @contextmanager
+    def busy(self, stage: StageName) -> Iterator[None]:
+        """Count the time of a block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_s[stage] += time.perf_counter() - began
+
+    def timed(self, stage: StageName, items: Iterator[T]) -> Iterator[T]:
+        """Count the time an iterator takes to make its items."""
+        while True:
+            with self.busy(stage):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the largest resident memory of this process so far, where known."""
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 -- not there on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,129 @@
+"""What passes between the stages: three protocols, and the values they exchange.
+
+Shapes: N tiles, C bands, H W pixels, D channels, h w cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.grid.geobox import GeoBox
+    from mmearth_infer.grid.plan import Span, Tile
+    from mmearth_infer.grid.window import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What was decided about a scene when it was opened, and on what evidence."""
+
+    name: str
+    """Name of the file or product, without its folder."""
+
+    geobox: GeoBox
+    """Where it lies."""
+
+    bands: tuple[str, ...]
+    """Bands it gives, in the order it gives them."""
+
+    bands_evidence: str
+    """How the bands were recognised."""
+
+    level: ProductLevel
+    """Product level."""
+
+    level_evidence: str
+    """What says so."""
+
+    offset_dn: int
+    """Number that was added to every valid pixel: 0, or -1000 where it was removed."""
+
+    offset_evidence: str
+    """What says so."""
+
+    scale: float | None = None
+    """Factor from the file's values to digital numbers; None when they are DN."""
+
+    warnings: tuple[str, ...] = ()
+    """What a user should know before trusting the result."""
+
+
+class Source(Protocol):
+    """Something pixels are read from."""
+
+    @property
+    def scene(self) -> Scene:
+        """What is being read."""
+        ...
+
+    def read(self, window: Window) -> NDArray[np.uint16]:
+        """Return `dn_CHW`, digital numbers without offset, 0 where there are none.
+
+        The window lies inside the scene. Only one thread reads at a time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swath:
+    """The pixels that one row of tiles sees, the whole width of the scene."""
+
+    row: Span
+    """Which row of tiles."""
+
+    dn_CHW: NDArray[np.uint16]
+    """Digital numbers; 0 where the scene has none, and beyond its edge."""
+
+    valid_hw: NDArray[np.float32]
+    """Share of each cell's pixels that hold data, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Tiles on their way to the engine."""
+
+    tiles: tuple[Tile, ...]
+    """Where each tile sits; as many as N."""
+
+    dn_NCHW: NDArray[np.uint16]
+    """Digital numbers, bands in the order of the manifest."""
+
+
+class Engine(Protocol):
+    """A compiled model on a device, ready for one product level and one stage."""
+
+    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Return `features_NDhw` for a batch of tiles."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """Finished rows of cells, the whole width of the grid."""
+
+    row: int
+    """First row of cells."""
+
+    features_DhW: NDArray[np.float32]
+    """Embeddings, NaN where a cell holds no data."""
+
+    valid_hW: NDArray[np.float32]
+    """Share of each cell's pixels that hold data."""
+
+
+class Sink(Protocol):
+    """Something finished strips are written to, whole chunks at a time."""
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of cells a strip has, but for the last one."""
+        ...
+
+    def write(self, strip: Strip) -> None:
+        """Write a strip; strips come in order, from north to south."""
+        ...

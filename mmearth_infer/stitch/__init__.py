@@ -1,0 +1,1 @@
+"""From the features of tiles to finished rows of the grid."""

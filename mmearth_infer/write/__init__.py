@@ -1,0 +1,1 @@
+"""From finished strips to a georeferenced store."""

@@ -1,0 +1,281 @@
+"""The Zarr store: made beside its final name, renamed when it is complete."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+from zarr.storage import LocalStore
+
+from mmearth_infer.errors import StoreError
+from mmearth_infer.write import conventions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mmearth_infer.grid.geobox import GeoBox
+    from mmearth_infer.seams import Strip
+
+EMBEDDING: Final = "embedding"
+"""Name of the data array."""
+
+PROVENANCE: Final = "mmearth"
+"""Group attribute with everything that made the store."""
+
+COMPLETE: Final = "complete"
+"""Field of it that is true once nothing is missing."""
+
+QUALITY: Final = "quality"
+"""Sub-group with `valid`; arrays beside `embedding` would be subdatasets in GDAL."""
+
+CHUNK_BYTES: Final = 8 * 2**20
+"""Largest chunk: `(320, 64, 64)` float32 is 5 MB."""
+
+ZSTD_LEVEL: Final = 1
+"""Embeddings hardly compress: more than 1 costs time for nothing (docs/log.md)."""
+
+
+def chunk_side(channels: int, itemsize: int = 4) -> int:
+    """Return the side of a chunk in cells: the largest power of two that fits."""
+    side = 1
+    while channels * (2 * side) ** 2 * itemsize <= CHUNK_BYTES:
+        side *= 2
+    return side
+
+
+class ZarrSink:
+    """A store that is being written.
+
+    Everything goes to `OUT.partial`, which says that it is not complete. `finish`
+    marks it and gives it its name, so that nothing under that name is ever half
+    written. Leaving the block without `finish` removes what was written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        box: GeoBox,
+        channels: int,
+        geoemb: dict[str, Any],
+        provenance: dict[str, Any],
+        overwrite: bool,
+    ) -> None:
+        """Create the metadata and nothing else.
+
+        Args:
+            path: Where the store will be.
+            box: Grid of the cells.
+            channels: D, values a cell.
+            geoemb: Values of the geo-embeddings convention.
+            provenance: What made the store, as JSON.
+            overwrite: Replace a store that is there, once this one is complete.
+
+        Raises:
+            StoreError: If something is there, or the place cannot be written.
+
+        """
+        self.path = Path(path)
+        self._partial = self.path.with_name(f"{self.path.name}.partial")
+        self._overwrite = overwrite
+        check_output(self.path, overwrite=overwrite)
+        self.chunk_rows = chunk_side(channels)
+        self._provenance = provenance
+        with _disk_errors(self.path):
+            if self._partial.exists():
+                _remove_store(self._partial)
+            self._group = self._create(box, channels, geoemb)
+
+    def _create(
+        self, box: GeoBox, channels: int, geoemb: dict[str, Any]
+    ) -> zarr.Group:
+        """Write the metadata of the group and of every array."""
+        group = zarr.create_group(
+            LocalStore(self._partial),
+            attributes={
+                **conventions.group_attributes(box, geoemb),
+                PROVENANCE: {COMPLETE: False, **self._provenance},
+            },
+        )
+        side = self.chunk_rows
+        self._embedding = group.create_array(
+            EMBEDDING,
+            shape=(channels, box.height, box.width),
+            chunks=(channels, min(side, box.height), min(side, box.width)),
+            dtype="float32",
+            fill_value=np.nan,
+            compressors=ZstdCodec(level=ZSTD_LEVEL),
+            dimension_names=conventions.ARRAY_DIMENSIONS,
+            attributes={
+                **conventions.array_attributes(box),
+                "long_name": "MP-MAE embedding",
+            },
+        )
+        _write_coordinates(group, box)
+        band = group.create_array(
+            "band", shape=(channels,), dtype="int32", dimension_names=("band",)
+        )
+        band[:] = np.arange(1, channels + 1, dtype=np.int32)
+        quality = group.create_group(QUALITY)
+        _write_coordinates(quality, box)
+        self._valid = quality.create_array(
+            "valid",
+            shape=(box.height, box.width),
+            chunks=(min(side, box.height), box.width),
+            dtype="float32",
+            fill_value=np.nan,
+            compressors=ZstdCodec(level=ZSTD_LEVEL),
+            dimension_names=("y", "x"),
+            attributes={
+                **conventions.array_attributes(box),
+                "long_name": "share of each cell's pixels that hold data",
+            },
+        )
+        return group
+
+    def write(self, strip: Strip) -> None:
+        """Write a strip, which is a whole row of chunks.
+
+        Raises:
+            StoreError: If the disk does not take it.
+
+        """
+        rows = slice(strip.row, strip.row + strip.valid_hW.shape[0])
+        with _disk_errors(self.path):
+            self._embedding[:, rows, :] = strip.features_DhW
+            self._valid[rows, :] = strip.valid_hW
+
+    def finish(self) -> None:
+        """Mark the store complete and give it its name.
+
+        Raises:
+            StoreError: If the disk does not take it.
+
+        """
+        with _disk_errors(self.path):
+            self._group.update_attributes(
+                {PROVENANCE: {COMPLETE: True, **self._provenance}}
+            )
+            with warnings.catch_warnings():
+                # zarr warns that consolidated metadata are not yet in the v3
+                # specification; xarray and GDAL read them all the same.
+                warnings.filterwarnings("ignore", message="Consolidated metadata")
+                zarr.consolidate_metadata(self._group.store)
+            old = self.path.with_name(f"{self.path.name}.old")
+            if self._overwrite and self.path.exists():
+                self.path.rename(old)
+            self._partial.rename(self.path)
+            if old.exists():
+                _remove_store(old)
+
+    def __enter__(self) -> ZarrSink:
+        """Return the sink."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Remove what is not complete."""
+        if self._partial.exists():
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write over anything but, when asked, one of our own stores.
+
+    Raises:
+        StoreError: Naming what is there.
+
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not overwrite:
+        raise StoreError(
+            f"`{path}` exists already", hint="--overwrite replaces it, once done"
+        )
+    if not is_store(path):
+        raise StoreError(
+            f"`{path}` is not a store made by mmearth, so it is not replaced",
+            hint="choose another -o, or remove it yourself",
+        )
+
+
+def is_store(path: Path) -> bool:
+    """Tell whether a folder is a store that this package made, complete or not."""
+    try:
+        metadata = json.loads((path / "zarr.json").read_text())
+        return PROVENANCE in metadata["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_coordinates(group: zarr.Group, box: GeoBox) -> None:
+    """Write `x`, `y` and `spatial_ref` of a grid into a group."""
+    for axis, centres in (("y", box.y), ("x", box.x)):
+        array = group.create_array(
+            axis,
+            shape=centres.shape,
+            dtype="float64",
+            dimension_names=(axis,),
+            attributes=conventions.coordinate_attributes(box, axis),
+        )
+        array[:] = centres
+    place = group.create_array(
+        conventions.GRID_MAPPING,
+        shape=(),
+        dtype="int64",
+        attributes=conventions.grid_mapping_attributes(box),
+    )
+    place[...] = 0
+
+
+def _remove_store(path: Path) -> None:
+    """Remove a store of ours that is left over, and nothing else."""
+    if not is_store(path):
+        raise StoreError(
+            f"`{path}` is in the way and is not a store made by mmearth",
+            hint="remove or rename it",
+        )
+    shutil.rmtree(path)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Say what the disk refused, and where."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(
+            f"cannot write `{path}`: {reason}",
+            hint="free space or choose another place with -o",
+        ) from error
+
+
+def read_store_metadata(
+    path: Path,
+) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
+    """Return a store's attributes, and the shape and chunks of its embedding.
+
+    Raises:
+        StoreError: If it is not a store made by this package.
+
+    """
+    if not is_store(path):
+        raise StoreError(
+            f"`{path}` is not a store made by mmearth",
+            hint="`mmearth embed SCENE -o OUT.zarr` makes one",
+        )
+    try:
+        group = zarr.open_group(LocalStore(path, read_only=True), mode="r")
+        array = group[EMBEDDING]
+        assert isinstance(array, zarr.Array)
+        attributes = dict(group.attrs)
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"`{path}` is damaged: {error}") from error
+    return attributes, array.shape, array.chunks

@@ -1,0 +1,1 @@
+"""Makes MP-MAE encoders: the network, its checkpoints, its training."""

@@ -1,0 +1,344 @@
+"""Checkpoints as the authors of MMEarth publish them, read without running code.
+
+A `checkpoint-199.pth` is a pickle of `model`, `optimizer`, `epoch`, `scaler` and
+`args`, where `args` is an `argparse.Namespace` that holds `pathlib` paths. It is
+read with PyTorch's restricted unpickler, which builds tensors and plain containers;
+namespace and paths are put in as inert stand-ins of ours, and anything else that a
+file names is refused before it is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+import re
+import warnings
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+from torch.serialization import safe_globals
+
+from mmearth_infer.contract.bands import (
+    MMEARTH_BANDS,
+    MMEARTH_RGB_BANDS,
+    find_band,
+)
+from mmearth_infer.errors import ModelError, UnsafeFileError
+from mmearth_training.model.encoder import (
+    PATCH_SIZES_PX,
+    SIZES,
+    STAGES,
+    Encoder,
+    EncoderConfig,
+    Size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SPARSE_GRN_EPS: Final = 1e-6
+"""Epsilon of GRN in sparse pretraining."""
+
+PATCHES_A_SIDE: Final = 7
+"""Patches a side of every crop in the paper: 112 / 16 and 56 / 8."""
+
+_PREFIX: Final = "encoder."
+_STAGE_KEY: Final = re.compile(r"stages\.(\d+)\.(\d+)\.dwconv\.")
+_HINT: Final = "give a checkpoint of MMEarth pretraining, such as `checkpoint-199.pth`"
+_FACTS: Final = (
+    "model",
+    "patch_size",
+    "input_size",
+    "mask_ratio",
+    "epochs",
+    "blr",
+    "weight_decay",
+    "loss_aggr",
+    "use_orig_stem",
+)
+
+
+class _Inert:
+    """Stands in for an object of the file: takes anything, does nothing."""
+
+    def __init__(self, *args: object) -> None:
+        """Keep what the object was built from."""
+        self.parts = args
+
+    def __setstate__(self, state: object) -> None:
+        """Keep the object's fields, if they are a plain dictionary."""
+        if isinstance(state, dict):
+            self.__dict__.update(state)
+
+
+_STAND_INS: Final = [
+    (_Inert, name)
+    for name in (
+        "argparse.Namespace",
+        "pathlib.Path",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "pathlib.PurePosixPath",
+        "pathlib.PureWindowsPath",
+        "pathlib._local.PosixPath",
+        "pathlib._local.WindowsPath",
+    )
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedCheckpoint:
+    """An encoder out of a published checkpoint."""
+
+    config: EncoderConfig
+    """Its shape, inferred from the tensors."""
+
+    size_name: str
+    """Name of its size in `SIZES`, or `custom`."""
+
+    state: Mapping[str, Tensor]
+    """Its weights under the names of `Encoder`, dense."""
+
+    bands: tuple[str, ...]
+    """Its input bands in order."""
+
+    crop_px: int
+    """Side of the crops it was trained on."""
+
+    sha256: str
+    """Digest of the file."""
+
+    facts: Mapping[str, str | int | float | bool]
+    """Plain settings that the file recorded."""
+
+    def encoder(self, config: EncoderConfig | None = None) -> Encoder:
+        """Build the encoder with its weights, in evaluation mode.
+
+        Args:
+            config: Its shape with another GRN or geometry; None for as it is.
+
+        """
+        encoder = Encoder(config or self.config)
+        encoder.load_state_dict(dict(self.state))
+        return encoder.eval()
+
+
+def load_published(path: Path) -> PublishedCheckpoint:
+    """Read a published pretraining checkpoint.
+
+    Args:
+        path: A `checkpoint-*.pth`.
+
+    Raises:
+        UnsafeFileError: If the file asks for anything but tensors and plain data.
+        ModelError: If it is no such checkpoint.
+
+    """
+    content = _read(path)
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise ModelError(f"`{path}` holds no `model` with weights", hint=_HINT)
+    sparse = {
+        key.removeprefix(_PREFIX): value
+        for key, value in content["model"].items()
+        if isinstance(key, str)
+        and key.startswith(_PREFIX)
+        and isinstance(value, Tensor)
+    }
+    if not sparse:
+        raise ModelError(f"`{path}` holds no weights of an encoder", hint=_HINT)
+    original_stem = not any(key.startswith("initial_conv.") for key in sparse)
+    depthwise = (".dwconv.",) if original_stem else (".dwconv.", "stem.0.")
+    state = {
+        _dense_name(key): _dense_tensor(
+            key, value, depthwise=any(part in key for part in depthwise)
+        )
+        for key, value in sparse.items()
+    }
+    args = getattr(content.get("args"), "__dict__", {})
+    config = _infer_config(state, original_stem=original_stem, path=path)
+    _check(config, state, args, path)
+    size_name = next((n for n, s in SIZES.items() if s == config.size), "custom")
+    return PublishedCheckpoint(
+        config=config,
+        size_name=size_name,
+        state=state,
+        bands=_infer_bands(config.bands, args, path),
+        crop_px=_int(args, "input_size") or PATCHES_A_SIDE * config.patch_px,
+        sha256=_digest(path),
+        facts={
+            key: args[key]
+            for key in _FACTS
+            if isinstance(args.get(key), str | int | float)
+        },
+    )
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 -- what a file holds is checked above
+    """Unpickle tensors and plain data, nothing else."""
+    try:
+        with safe_globals(_STAND_INS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no checkpoint `{path}`", hint=_HINT) from error
+    except pickle.UnpicklingError as error:
+        found = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
+        if found is None:
+            raise ModelError(
+                f"`{path}` is not a PyTorch checkpoint", hint=_HINT
+            ) from error
+        raise UnsafeFileError(
+            f"`{path}` asks for `{found[1]}`, which is not data; nothing of it was run",
+            hint="get the checkpoint from its authors, and do not load this file "
+            "with other tools",
+        ) from error
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = str(error).partition(".")[0] or type(error).__name__
+        raise ModelError(
+            f"`{path}` is not a PyTorch checkpoint that can be read: {reason}",
+            hint=_HINT,
+        ) from error
+
+
+def _dense_name(key: str) -> str:
+    """Drop the names of the sparse wrappers."""
+    key = key.replace(".ln.", ".").replace(".linear.", ".")
+    return key.removesuffix(".kernel") + ".weight" if key.endswith(".kernel") else key
+
+
+def _dense_tensor(key: str, value: Tensor, *, depthwise: bool) -> Tensor:
+    """Turn a sparse kernel or a row vector into its dense form.
+
+    MinkowskiEngine counts the positions of a kernel column by column, so that the
+    two spatial axes are swapped. A kernel of one position may lack that axis.
+    """
+    value = value.to(torch.float32)
+    if not key.endswith(".kernel"):
+        is_row = value.ndim > 1 and value.numel() == value.shape[-1]
+        is_vector = key.endswith((".bias", ".gamma", ".beta"))
+        return value.reshape(-1) if is_row and is_vector else value.clone()
+    if not depthwise and value.ndim == 2:  # noqa: PLR2004 -- one position, its axis left out
+        value = value[None]
+    side = math.isqrt(value.shape[0])
+    if side * side != value.shape[0]:
+        raise ModelError(
+            f"kernel `{key}` has {value.shape[0]} positions, not a square", hint=_HINT
+        )
+    if depthwise:
+        dense = value.T.reshape(value.shape[1], 1, side, side)
+    else:
+        dense = value.permute(2, 1, 0).reshape(*value.shape[:0:-1], side, side)
+    return dense.transpose(3, 2).contiguous()
+
+
+def _infer_config(
+    state: Mapping[str, Tensor], *, original_stem: bool, path: Path
+) -> EncoderConfig:
+    """Read depths, dims, bands and patch size off the tensors."""
+    depths = [0] * STAGES
+    for key in state:
+        found = _STAGE_KEY.match(key)
+        if found and int(found[1]) < STAGES:
+            depths[int(found[1])] = max(depths[int(found[1])], int(found[2]) + 1)
+    try:
+        dims = [state[f"stages.{n}.0.norm.weight"].shape[0] for n in range(STAGES)]
+        first = state["stem.0.weight" if original_stem else "initial_conv.0.weight"]
+        bands, stem_px = first.shape[1], state["stem.0.weight"].shape[-1]
+    except (KeyError, IndexError) as error:
+        raise ModelError(
+            f"`{path}` is not an MP-MAE encoder: it lacks {error}", hint=_HINT
+        ) from error
+    patch_px = 8 * stem_px
+    if patch_px not in PATCH_SIZES_PX:
+        raise ModelError(
+            f"the stem in `{path}` has a kernel of {stem_px} px, which no MP-MAE has",
+            hint=_HINT,
+        )
+    return EncoderConfig(
+        size=Size(
+            depths=(depths[0], depths[1], depths[2], depths[3]),
+            dims=(dims[0], dims[1], dims[2], dims[3]),
+        ),
+        bands=bands,
+        patch_px=patch_px,
+        original_stem=original_stem,
+    )
+
+
+def _check(
+    config: EncoderConfig,
+    state: Mapping[str, Tensor],
+    args: Mapping[str, object],
+    path: Path,
+) -> None:
+    """Refuse weights that do not fit each other, or not what the file says of them."""
+    with torch.device("meta"):
+        expected = {k: tuple(v.shape) for k, v in Encoder(config).state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    wrong = sorted(
+        key for key in expected | given if expected.get(key) != given.get(key)
+    )
+    if wrong:
+        key = wrong[0]
+        raise ModelError(
+            f"{len(wrong)} tensors in `{path}` do not fit an MP-MAE encoder; `{key}` "
+            f"is {given.get(key, 'missing')}, expected {expected.get(key, 'none')}",
+            hint=_HINT,
+        )
+    said = _int(args, "patch_size")
+    if said not in (None, config.patch_px):
+        raise ModelError(
+            f"`{path}` says its patch size is {said} px, but its stem makes it "
+            f"{config.patch_px} px",
+            hint="one of them was changed; get the checkpoint from its authors",
+        )
+
+
+def _infer_bands(count: int, args: Mapping[str, object], path: Path) -> tuple[str, ...]:
+    """Return the input bands: as recorded, else the published set of that number."""
+    inputs = args.get("inp_modalities")
+    recorded = inputs.get("sentinel2") if isinstance(inputs, dict) else None
+    if isinstance(recorded, list | tuple):
+        names = tuple(find_band(str(name)) for name in recorded)
+        known = tuple(name for name in names if name is not None)
+        if len(known) == len(names) == count:
+            return known
+        raise ModelError(
+            f"`{path}` records the bands {', '.join(map(str, recorded))}, "
+            f"but its first convolution reads {count}",
+            hint="get the checkpoint from its authors",
+        )
+    for bands in (MMEARTH_BANDS, MMEARTH_RGB_BANDS):
+        if len(bands) == count:
+            return bands
+    raise ModelError(
+        f"`{path}` reads {count} bands and does not record which",
+        hint="published models read 12 bands or 3",
+    )
+
+
+def _int(args: Mapping[str, object], key: str) -> int | None:
+    """Return a recorded whole number, or None."""
+    value = args.get(key)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of the file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -28,7 +28,6 @@ from mmearth_training.published import load_published
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mmearth_infer.contract.normalize import Statistics
     from mmearth_training.model.encoder import Encoder, EncoderConfig
 
 

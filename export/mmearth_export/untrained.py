@@ -34,11 +34,11 @@ def untrained_encoder() -> Encoder:
     encoder = Encoder(CONFIG)
     for name, weight in encoder.named_parameters():
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        drawn = rng.standard_normal(tuple(weight.shape)).astype(np.float32)
+        drawn = rng.standard_normal(tuple(weight.shape))
         if weight.ndim > 1:
-            drawn /= np.sqrt(np.float32(weight[0].numel()))
+            drawn /= np.sqrt(weight[0].numel())
         else:
-            drawn = drawn / 10 + (1 if name.endswith(("norm.weight", "0.weight")) else 0)
+            drawn = drawn / 10 + (1 if name.endswith(".weight") else 0)
         weight.data = torch.from_numpy(drawn.astype(np.float32))
     return encoder.eval()
 

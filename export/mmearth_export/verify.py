@@ -151,6 +151,7 @@ def _compare(
     model: OrtModel, encoder: Encoder, manifest: Manifest
 ) -> Iterator[Comparison]:
     """Run both on the same pixels, for every level, size and output."""
+    deepest = max(out.stage for out in manifest.outputs)
     for level, statistics in manifest.statistics.items():
         mean_C = torch.tensor(statistics.mean, dtype=torch.float32)
         std_C = torch.tensor(statistics.std, dtype=torch.float32)
@@ -158,7 +159,7 @@ def _compare(
             dn_NCHW = sample_dn(manifest, case)
             with torch.inference_mode():
                 x_NCHW = standardise(torch.from_numpy(dn_NCHW), mean_C, std_C)
-                maps = encoder.forward_stages(x_NCHW)
+                maps = encoder.forward_stages(x_NCHW, deepest=deepest)
             for out in manifest.outputs:
                 features = model.engine(level=level, output=out)(dn_NCHW)
                 expected = maps[out.stage - 1].numpy()

@@ -74,7 +74,7 @@ class ExportEncoder(nn.Module):
         deepest = max(stages)
         self.downsample_layers = encoder.downsample_layers[: deepest - 1]
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_exported(block) for block in stage))
+            nn.Sequential(*(_exported(block) for block in stage.children()))
             for stage in encoder.stages[:deepest]
         )
 

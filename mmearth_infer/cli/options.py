@@ -56,7 +56,7 @@ def scene_options(command: F) -> F:
     """Add the options about a scene; the command gets them as `options`."""
 
     @functools.wraps(command)
-    def with_options(  # noqa: PLR0913 -- one a flag
+    def with_options(
         *args: Any,  # noqa: ANN401
         bands: str | None,
         product: Any,  # noqa: ANN401
@@ -85,7 +85,7 @@ tiling_options = (
         "window_px",
         type=int,
         metavar="PX",
-        help="Side of the tiles the engine sees, halo included. Default: 448.",
+        help="Side of the tiles the engine sees, halo included. Default: 672.",
     ),
     click.option(
         "--halo",

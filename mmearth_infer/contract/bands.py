@@ -56,7 +56,10 @@ L1C_BANDS: Final = tuple(BANDS)
 L2A_BANDS: Final = tuple(name for name in BANDS if name != "B10")
 """What an L2A product holds: atmospheric correction uses up the cirrus band."""
 
-MMEARTH_BANDS: Final = tuple("B1 B2 B3 B4 B5 B6 B7 B8A B8 B9 B11 B12".split())
+MMEARTH_BANDS: Final = (
+    *("B1", "B2", "B3", "B4", "B5", "B6", "B7"),
+    *("B8A", "B8", "B9", "B11", "B12"),
+)
 """Input of the published 12-band models. B8A comes *before* B8."""
 
 MMEARTH_RGB_BANDS: Final = ("B2", "B3", "B4")

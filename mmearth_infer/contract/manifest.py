@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mmearth_infer.contract.bands import BANDS, ProductLevel
-from mmearth_infer.contract.normalize import Statistics
+from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
 from mmearth_infer.errors import ManifestError, ModelError
 
 SCHEMA: Final = 1

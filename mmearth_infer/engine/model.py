@@ -35,10 +35,11 @@ class ModelFile:
         """What a user should know before trusting its outputs."""
         if self.manifest.provenance.trained:
             return ()
-        return (
+        warning = (
             f"the model `{self.manifest.name}` is UNTRAINED: its embeddings mean "
-            "nothing, use them to try the tool only (--model names a trained one)",
+            "nothing, use them to try the tool only (--model names a trained one)"
         )
+        return (warning,)
 
 
 def file_digest(path: Path) -> str:

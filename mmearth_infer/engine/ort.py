@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnxruntime as ort
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NotImplemented,
-    RuntimeException,
-)
+from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from mmearth_infer.contract.manifest import (
     MEAN_INPUT,
@@ -35,13 +28,13 @@ if TYPE_CHECKING:
 ENGINE_NAME: Final = "onnxruntime"
 """What `--engine` calls it."""
 
-_ORT_ERRORS: Final = (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NotImplemented,
-    RuntimeException,
+_LOAD_ERRORS: Final = (
+    status.Fail,
+    status.InvalidArgument,
+    status.InvalidGraph,
+    status.InvalidProtobuf,
+    status.NotImplemented,
+    status.RuntimeException,
 )
 _QUIET: Final = 3
 _HINT_EXPORT: Final = "make a model file with `mmearth export CHECKPOINT -o MODEL.onnx`"
@@ -71,7 +64,7 @@ class OrtModel:
             self.session = ort.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-        except _ORT_ERRORS as error:
+        except _LOAD_ERRORS as error:
             reason = str(error).splitlines()[0]
             raise ModelError(
                 f"`{path}` is not an ONNX model: {reason}", hint=_HINT_EXPORT

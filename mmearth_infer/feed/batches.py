@@ -61,9 +61,7 @@ def cut_batches(swath: Swath, plan: TilePlan, *, size: int) -> Iterator[Batch]:
         yield _stack(swath, frame, waiting, plan.stride_px)
 
 
-def _stack(
-    swath: Swath, frame: Window, tiles: list[Tile], stride_px: int
-) -> Batch:
+def _stack(swath: Swath, frame: Window, tiles: list[Tile], stride_px: int) -> Batch:
     """Copy the tiles' pixels next to each other."""
     places = [tile.cells.seen_from(frame).times(stride_px).slices for tile in tiles]
     dn_NCHW = np.stack([swath.dn_CHW[:, rows, cols] for rows, cols in places])

@@ -43,12 +43,12 @@ class GeoBox:
     @property
     def x(self) -> NDArray[np.float64]:
         """Centres of the columns; `x[0] == transform.c + transform.a / 2`."""
-        return self.transform.c + self.transform.a * (np.arange(self.width) + 0.5)
+        return _centres(self.transform.c, self.transform.a, self.width)
 
     @property
     def y(self) -> NDArray[np.float64]:
         """Centres of the rows; `y[0] == transform.f + transform.e / 2`."""
-        return self.transform.f + self.transform.e * (np.arange(self.height) + 0.5)
+        return _centres(self.transform.f, self.transform.e, self.height)
 
     def cells(self, stride: int) -> GeoBox:
         """Return the grid of cells of `stride` pixels; both share their corner.
@@ -75,3 +75,8 @@ class GeoBox:
             return high * METRES_PER_DEGREE, wide * METRES_PER_DEGREE * shrink
         _, unit_m = self.crs.linear_units_factor
         return high * unit_m, wide * unit_m
+
+
+def _centres(corner: float, step: float, count: int) -> NDArray[np.float64]:
+    """Return the centres of `count` pixels from the outer corner of the first."""
+    return corner + step * (np.arange(count, dtype=np.float64) + 0.5)

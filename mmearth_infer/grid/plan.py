@@ -178,12 +178,14 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
     for length_px in (height_px, width_px):
         coarse = -(-length_px // multiple_px)
         cells = -(-length_px // stride_px)
-        cut = spans(
-            coarse, tile=window_px // multiple_px, halo=halo_px // multiple_px
-        )
+        cut = spans(coarse, tile=window_px // multiple_px, halo=halo_px // multiple_px)
         axes.append(
             tuple(
-                Span(s.start * scale, s.core_start * scale, min(s.core_stop * scale, cells))
+                Span(
+                    s.start * scale,
+                    s.core_start * scale,
+                    min(s.core_stop * scale, cells),
+                )
                 for s in cut
             )
         )

@@ -89,10 +89,10 @@ def demo_dn() -> NDArray[np.uint16]:
     rng = np.random.default_rng(20240930)
     plots = _plot_numbers()
     labels = _land_cover(rng, plots)
-    spectra = np.array([_SPECTRA[name] for name in _CLASSES], dtype=np.float32)
-    plot_gain = rng.uniform(0.85, 1.15, _PLOTS).astype(np.float32)[plots]
-    texture = 1 + 0.05 * rng.standard_normal(labels.shape, dtype=np.float32)
-    relief = 1 + 0.08 * np.sin(np.linspace(0, 9, SIDE_PX, dtype=np.float32))
+    spectra = np.array([_SPECTRA[name] for name in _CLASSES], dtype=np.float64)
+    plot_gain = rng.uniform(0.85, 1.15, _PLOTS)[plots]
+    texture = 1 + 0.05 * rng.standard_normal(labels.shape)
+    relief = 1 + 0.08 * np.sin(np.linspace(0, 9, SIDE_PX))
     gain = plot_gain * texture * relief[:, None]
     outside = _outside_swath()
     dn_CHW = np.empty((len(L2A_BANDS), SIDE_PX, SIDE_PX), dtype=np.uint16)
@@ -114,9 +114,7 @@ def _plot_numbers() -> NDArray[np.intp]:
     return numbers
 
 
-def _land_cover(
-    rng: np.random.Generator, plots: NDArray[np.intp]
-) -> NDArray[np.intp]:
+def _land_cover(rng: np.random.Generator, plots: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the index into `_CLASSES` of every pixel."""
     row, col = np.mgrid[:SIDE_PX, :SIDE_PX]
     crops = np.array([_CLASSES.index(name) for name in _CROPS])
@@ -144,12 +142,12 @@ def _outside_swath() -> NDArray[np.bool_]:
     return beyond
 
 
-def _at_native_size(values_HW: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+def _at_native_size(values_HW: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     """Average over squares of `factor` pixels and repeat, as a coarser band looks."""
     if factor == 1:
         return values_HW
     side = -(-SIDE_PX // factor) * factor
     padded = np.pad(values_HW, (0, side - SIDE_PX), mode="edge")
     coarse = padded.reshape(side // factor, factor, side // factor, factor).mean((1, 3))
-    fine: NDArray[np.float32] = coarse.repeat(factor, 0).repeat(factor, 1)
+    fine: NDArray[np.float64] = coarse.repeat(factor, 0).repeat(factor, 1)
     return fine[:SIDE_PX, :SIDE_PX]

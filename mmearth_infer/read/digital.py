@@ -40,17 +40,15 @@ def to_dn(
         missing |= np.isnan(raw) if np.isnan(nodata) else raw == nodata
     if raw.dtype.kind == "f":
         missing |= ~np.isfinite(raw)
-    values = np.where(missing, 0, raw).astype(np.float32 if scale else np.int64)
+    values: NDArray[Any] = np.where(missing, 0, raw)
     if scale is not None:
-        values = np.rint(values * scale)
-    dn: NDArray[np.uint16] = np.clip(values + offset_dn, 1, MAX_DN).astype(np.uint16)
+        values = np.rint(values.astype(np.float64) * scale)
+    dn = np.clip(values.astype(np.int64) + offset_dn, 1, MAX_DN).astype(np.uint16)
     dn[missing] = 0
     return dn
 
 
-def check_values(
-    sample: NDArray[Any], *, scale: float | None, source: str
-) -> None:
+def check_values(sample: NDArray[Any], *, scale: float | None, source: str) -> None:
     """Refuse values that are not digital numbers, unless a scale makes them so.
 
     Args:

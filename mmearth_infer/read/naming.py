@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmearth_infer.contract.bands import L1C_BANDS, L2A_BANDS, find_band
 from mmearth_infer.errors import BandError
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Naming(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
     """The bands of a file, and how they were recognised."""
 
     index: dict[str, int]
@@ -50,7 +52,7 @@ def name_bands(
                 hint="name every band of the file in its order, `-` for one to skip",
             )
         index = {name: n for n, name in enumerate(said, start=1) if name != "-"}
-        return Naming(index, "named by --bands")
+        return Naming(index=index, evidence="named by --bands")
     found = [find_band(text) if text else None for text in descriptions]
     if any(found):
         index = {}
@@ -62,12 +64,12 @@ def name_bands(
                 )
             if name is not None:
                 index[name] = n
-        return Naming(index, "named by the descriptions in the file")
+        return Naming(index=index, evidence="named by the descriptions in the file")
     for order in (L2A_BANDS, L1C_BANDS):
         if len(order) == count:
             return Naming(
-                {name: n for n, name in enumerate(order, start=1)},
-                f"unnamed; taken to be the {count} bands in Sentinel-2's own order",
+                index={name: n for n, name in enumerate(order, start=1)},
+                evidence=f"unnamed; taken as {count} bands in Sentinel-2's own order",
                 warning=f"the bands of `{source}` have no names; taken as "
                 f"{' '.join(order)} (--bands says otherwise)",
             )

@@ -45,7 +45,7 @@ class Offset(NamedTuple):
     """What says so."""
 
 
-def decide_offset(
+def decide_offset(  # noqa: PLR0913 -- every kind of evidence
     asked: OffsetChoice,
     *,
     tags: Mapping[str, str],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 -- the type of a field
 from typing import Final
 
 from mmearth_infer.engine.model import BUILTIN_MODEL
@@ -13,7 +13,7 @@ from mmearth_infer.read.options import SceneOptions
 BATCH_PIXELS: Final = 448 * 448
 """Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
 
-DEFAULT_WINDOW_PX: Final = 448
+DEFAULT_WINDOW_PX: Final = 672
 """Side of a tile when it is not given (docs/benchmarks/defaults.md)."""
 
 DEFAULT_HALO_PX: Final = 64

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from mmearth_infer.engine.ort import OrtModel
@@ -75,12 +76,19 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
     watch = Stopwatch()
     check_output(config.out, overwrite=config.overwrite)
     threads = config.threads or os.cpu_count() or 1
-    model = OrtModel(config.model, threads=config.threads)
-    manifest = model.file.manifest
-    output = manifest.output(config.stage)
-    with open_source(
-        config.scene, options=config.options, wanted=manifest.bands, threads=threads
-    ) as source:
+    with ExitStack() as stack:
+        with watch.busy("open"):
+            model = OrtModel(config.model, threads=config.threads)
+            manifest = model.file.manifest
+            output = manifest.output(config.stage)
+            source = stack.enter_context(
+                open_source(
+                    config.scene,
+                    options=config.options,
+                    wanted=manifest.bands,
+                    threads=threads,
+                )
+            )
         scene = source.scene
         notes = (*model.file.warnings, *scene.warnings)
         for note in notes:
@@ -97,26 +105,29 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             halo_px=halo_px,
         )
         engine = model.engine(level=scene.level, output=output)
-        with ZarrSink(
-            config.out,
-            box=scene.geobox.cells(output.stride_px),
-            channels=output.channels,
-            geoemb=geoemb(model.file, scene, output),
-            provenance=provenance(
-                model.file, scene, output, window_px=window_px, halo_px=halo_px
-            ),
-            overwrite=config.overwrite,
-        ) as sink:
-            valid_cells = run(
-                source,
-                engine,
-                sink,
-                plan=plan,
+        sink = stack.enter_context(
+            ZarrSink(
+                config.out,
+                box=scene.geobox.cells(output.stride_px),
                 channels=output.channels,
-                batch_size=config.batch_size,
-                watch=watch,
-                progress=progress or NoProgress(),
+                geoemb=geoemb(model.file, scene, output),
+                provenance=provenance(
+                    model.file, scene, output, window_px=window_px, halo_px=halo_px
+                ),
+                overwrite=config.overwrite,
             )
+        )
+        valid_cells = run(
+            source,
+            engine,
+            sink,
+            plan=plan,
+            channels=output.channels,
+            batch_size=config.batch_size,
+            watch=watch,
+            progress=progress or NoProgress(),
+        )
+        with watch.busy("write"):
             sink.finish()
     elapsed_s = watch.elapsed_s
     pixels = scene.geobox.height * scene.geobox.width
@@ -160,9 +171,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     size = batch_size or max(BATCH_PIXELS // tile_px, 1)
     mosaic = Mosaic(plan, channels=channels, strip_rows=sink.chunk_rows)
     geobox = source.scene.geobox
-    progress.start(
-        cells=plan.height * plan.width, pixels=geobox.height * geobox.width
-    )
+    progress.start(cells=plan.height * plan.width, pixels=geobox.height * geobox.width)
     valid_cells = 0
 
     def write(strip: Strip) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 T = TypeVar("T")
-StageName = Literal["read", "compute", "stitch", "write"]
+StageName = Literal["open", "read", "compute", "stitch", "write"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +70,13 @@ class Report:
         """Return the report as one line of JSON."""
         return msgspec.json.encode(self).decode()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain values."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
-
 
 class Stopwatch:
     """Busy seconds by stage; each stage runs in one thread, so no lock is needed."""
 
     def __init__(self) -> None:
         """Start at zero, and start the wall clock."""
-        self.stage_s: dict[StageName, float] = {
-            "read": 0.0,
-            "compute": 0.0,
-            "stitch": 0.0,
-            "write": 0.0,
-        }
+        self.stage_s: dict[StageName, float] = dict.fromkeys(get_args(StageName), 0.0)
         self._started = time.perf_counter()
 
     @property

@@ -76,12 +76,20 @@ def spatial_conventions(box: GeoBox) -> dict[str, Any]:
         shape=[box.height, box.width],
         registration="pixel",
     )
-    attributes: dict[str, Any] = zarr_cm.create_many({"proj": proj, "spatial": spatial})
+    attributes: dict[str, Any] = zarr_cm.create_many(
+        {"proj": _plain(proj), "spatial": _plain(spatial)}
+    )
     named = attributes["zarr_conventions"]
     attributes["zarr_conventions"] = [
         *named,
         *({**entry, "name": f"{entry['name']}:"} for entry in named),
     ]
+    return attributes
+
+
+def _plain(attributes: object) -> dict[str, Any]:
+    """Return a typed dictionary as a plain one."""
+    assert isinstance(attributes, dict)
     return attributes
 
 
@@ -105,6 +113,7 @@ def array_attributes(box: GeoBox) -> dict[str, Any]:
     return {
         **spatial_conventions(box),
         "grid_mapping": GRID_MAPPING,
+        "coordinates": GRID_MAPPING,  # xarray then keeps it with the array
         "_FillValue": fill_value_attribute(math.nan),
     }
 
@@ -136,3 +145,8 @@ def coordinate_attributes(box: GeoBox, axis: str) -> dict[str, Any]:
         "units": unit,
         "axis": axis.upper(),
     }
+
+
+def dimension_attribute(*names: str) -> dict[str, Any]:
+    """Return the names of an array's dimensions as xarray keeps them in Zarr v2."""
+    return {"_ARRAY_DIMENSIONS": list(names)}

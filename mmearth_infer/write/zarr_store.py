@@ -7,7 +7,7 @@ import shutil
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import zarr
@@ -19,6 +19,8 @@ from mmearth_infer.write import conventions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from zarr.abc.store import Store
 
     from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.seams import Strip
@@ -33,7 +35,8 @@ COMPLETE: Final = "complete"
 """Field of it that is true once nothing is missing."""
 
 QUALITY: Final = "quality"
-"""Sub-group with `valid`; arrays beside `embedding` would be subdatasets in GDAL."""
+"""Sub-group with `valid`. It is Zarr v2 inside a v3 store: GDAL lists every v3 array
+below a store and opens it as one raster only where it finds one (docs/adr/0003)."""
 
 CHUNK_BYTES: Final = 8 * 2**20
 """Largest chunk: `(320, 64, 64)` float32 is 5 MB."""
@@ -58,7 +61,7 @@ class ZarrSink:
     written. Leaving the block without `finish` removes what was written.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a store says, and where it goes
         self,
         path: str | Path,
         *,
@@ -92,10 +95,9 @@ class ZarrSink:
             if self._partial.exists():
                 _remove_store(self._partial)
             self._group = self._create(box, channels, geoemb)
+            self._quality = self._create_quality(box)
 
-    def _create(
-        self, box: GeoBox, channels: int, geoemb: dict[str, Any]
-    ) -> zarr.Group:
+    def _create(self, box: GeoBox, channels: int, geoemb: dict[str, Any]) -> zarr.Group:
         """Write the metadata of the group and of every array."""
         group = zarr.create_group(
             LocalStore(self._partial),
@@ -123,21 +125,25 @@ class ZarrSink:
             "band", shape=(channels,), dtype="int32", dimension_names=("band",)
         )
         band[:] = np.arange(1, channels + 1, dtype=np.int32)
-        quality = group.create_group(QUALITY)
-        _write_coordinates(quality, box)
-        self._valid = quality.create_array(
+        return group
+
+    def _create_quality(self, box: GeoBox) -> zarr.Group:
+        """Write the metadata of the quality group."""
+        group = zarr.create_group(LocalStore(self._partial / QUALITY), zarr_format=2)
+        self._valid = group.create_array(
             "valid",
             shape=(box.height, box.width),
-            chunks=(min(side, box.height), box.width),
+            chunks=(min(self.chunk_rows, box.height), box.width),
             dtype="float32",
             fill_value=np.nan,
-            compressors=ZstdCodec(level=ZSTD_LEVEL),
-            dimension_names=("y", "x"),
             attributes={
-                **conventions.array_attributes(box),
+                **conventions.dimension_attribute("y", "x"),
+                "grid_mapping": conventions.GRID_MAPPING,
+                "coordinates": conventions.GRID_MAPPING,
                 "long_name": "share of each cell's pixels that hold data",
             },
         )
+        _write_coordinates(group, box)
         return group
 
     def write(self, strip: Strip) -> None:
@@ -163,11 +169,8 @@ class ZarrSink:
             self._group.update_attributes(
                 {PROVENANCE: {COMPLETE: True, **self._provenance}}
             )
-            with warnings.catch_warnings():
-                # zarr warns that consolidated metadata are not yet in the v3
-                # specification; xarray and GDAL read them all the same.
-                warnings.filterwarnings("ignore", message="Consolidated metadata")
-                zarr.consolidate_metadata(self._group.store)
+            _consolidate(self._quality.store)
+            _consolidate(self._group.store)
             old = self.path.with_name(f"{self.path.name}.old")
             if self._overwrite and self.path.exists():
                 self.path.rename(old)
@@ -175,7 +178,7 @@ class ZarrSink:
             if old.exists():
                 _remove_store(old)
 
-    def __enter__(self) -> ZarrSink:
+    def __enter__(self) -> Self:
         """Return the sink."""
         return self
 
@@ -216,22 +219,36 @@ def is_store(path: Path) -> bool:
 
 def _write_coordinates(group: zarr.Group, box: GeoBox) -> None:
     """Write `x`, `y` and `spatial_ref` of a grid into a group."""
+    version_3 = group.metadata.zarr_format == 3  # noqa: PLR2004
     for axis, centres in (("y", box.y), ("x", box.x)):
+        attributes = conventions.coordinate_attributes(box, axis)
+        if not version_3:
+            attributes |= conventions.dimension_attribute(axis)
         array = group.create_array(
             axis,
             shape=centres.shape,
             dtype="float64",
-            dimension_names=(axis,),
-            attributes=conventions.coordinate_attributes(box, axis),
+            dimension_names=(axis,) if version_3 else None,
+            attributes=attributes,
         )
         array[:] = centres
+    attributes = conventions.grid_mapping_attributes(box)
+    if not version_3:
+        attributes |= conventions.dimension_attribute()
     place = group.create_array(
-        conventions.GRID_MAPPING,
-        shape=(),
-        dtype="int64",
-        attributes=conventions.grid_mapping_attributes(box),
+        conventions.GRID_MAPPING, shape=(), dtype="int64", attributes=attributes
     )
     place[...] = 0
+
+
+def _consolidate(store: Store) -> None:
+    """Gather the metadata of a group's members in the group."""
+    with warnings.catch_warnings():
+        # zarr warns that consolidated metadata are not yet in the v3 specification
+        # (xarray and GDAL read them all the same), and that `quality` is not v3.
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        warnings.filterwarnings("ignore", message=f"Object at {QUALITY}")
+        zarr.consolidate_metadata(store)
 
 
 def _remove_store(path: Path) -> None:

@@ -38,7 +38,7 @@ from mmearth_training.model.encoder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 SPARSE_GRN_EPS: Final = 1e-6
@@ -76,7 +76,7 @@ class _Inert:
             self.__dict__.update(state)
 
 
-_STAND_INS: Final = [
+_STAND_INS: Final[list[Callable[..., Any] | tuple[Callable[..., Any], str]]] = [
     (_Inert, name)
     for name in (
         "argparse.Namespace",

@@ -63,7 +63,8 @@ class GRN(nn.Module):
             return self.get_buffer("response_E")
         over = (0, 1, 2) if self.scope == "batch" else (1, 2)
         norm_E = torch.linalg.vector_norm(x_NHWE, dim=over, keepdim=True)
-        return norm_E / (norm_E.mean(dim=-1, keepdim=True) + self.eps)
+        response: Tensor = norm_E / (norm_E.mean(dim=-1, keepdim=True) + self.eps)
+        return response
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -99,4 +100,5 @@ class Block(nn.Module):
         """Return a map of the shape of the input."""
         y_NHWC = self.norm(self.dwconv(x_NCHW).permute(0, 2, 3, 1))
         y_NHWE = self.grn(functional.gelu(self.pwconv1(y_NHWC)))
-        return x_NCHW + self.pwconv2(y_NHWE).permute(0, 3, 1, 2)
+        z_NHWC: Tensor = self.pwconv2(y_NHWE)
+        return x_NCHW + z_NHWC.permute(0, 3, 1, 2)

@@ -5,6 +5,7 @@ Shapes: N samples, C bands, H W pixels, D channels, h w cells.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -157,7 +158,7 @@ class Encoder(nn.Module):
             )
         self.downsample_layers = nn.ModuleList(
             nn.Sequential(ChannelLayerNorm(narrow), nn.Conv2d(narrow, wide, 2, 2))
-            for narrow, wide in zip(dims[:-1], dims[1:], strict=True)
+            for narrow, wide in itertools.pairwise(dims)
         )
         self.stages = nn.ModuleList(
             nn.Sequential(
@@ -169,22 +170,26 @@ class Encoder(nn.Module):
             for depth, dim in zip(config.size.depths, dims, strict=True)
         )
 
-    def forward_stages(self, x_NCHW: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps of all four stages.
+    def forward_stages(
+        self, x_NCHW: Tensor, *, deepest: int = STAGES
+    ) -> tuple[Tensor, ...]:
+        """Return the maps of the stages, all four or up to the deepest asked for.
 
         Args:
             x_NCHW: Standardised pixels, missing ones 0. Height and width are
-                multiples of `patch_px`; a rest would be dropped in silence.
+                multiples of the stride of the deepest stage; a rest would be
+                dropped in silence.
+            deepest: Last stage that is computed, 1 to 4.
 
         Returns:
-            `(N, dims[i], H / strides_px[i], W / strides_px[i])` for i in 0 to 3.
+            `(N, dims[i], H / strides_px[i], W / strides_px[i])` for i from 0.
 
         """
         x = x_NCHW if self.initial_conv is None else self.initial_conv(x_NCHW)
         x = self.stages[0](self.stem(x))
         maps = [x]
         for downsample, stage in zip(
-            self.downsample_layers, self.stages[1:], strict=True
+            self.downsample_layers[: deepest - 1], self.stages[1:deepest], strict=True
         ):
             x = stage(downsample(x))
             maps.append(x)

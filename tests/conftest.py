@@ -1,0 +1,51 @@
+"""What many tests share: the command line, and a model computed by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from mmearth_infer.cli.main import cli
+from tests.helpers.models import write_echo_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that was run."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The last line of stdout, as `--json` promises."""
+        report: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
+        return report
+
+
+@pytest.fixture
+def mmearth() -> Callable[..., Ran]:
+    """Run `mmearth` with arguments, in this process."""
+
+    def run(*args: object) -> Ran:
+        result = CliRunner().invoke(cli, [str(arg) for arg in args])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file that gives the mean of each cell's pixels."""
+    return write_echo_model(tmp_path_factory.mktemp("model") / "echo.onnx")

@@ -1,0 +1,118 @@
+"""A model whose store can be computed by hand: the mean of each cell's pixels.
+
+It stands in for an encoder where a test is about anything but the encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import TensorProto, helper
+
+from mmearth_infer.contract.bands import MMEARTH_BANDS
+from mmearth_infer.contract.manifest import (
+    MEAN_INPUT,
+    METADATA_KEY,
+    PIXELS_INPUT,
+    STD_INPUT,
+    Architecture,
+    Grn,
+    Manifest,
+    Output,
+    Provenance,
+    manifest_to_json,
+)
+from mmearth_infer.contract.normalize import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def echo_manifest(
+    *, bands: Sequence[str] = MMEARTH_BANDS, stride_px: int = 16, stage: int = 4
+) -> Manifest:
+    """Return the manifest of the echo model; statistics leave pixels as they are."""
+    same = Statistics(mean=(0.0,) * len(bands), std=(1.0,) * len(bands))
+    return Manifest(
+        name="echo",
+        task="embedding",
+        bands=tuple(bands),
+        statistics={"l1c": same, "l2a": same},
+        outputs=(
+            Output(
+                name=f"stage{stage}",
+                stage=stage,
+                stride_px=stride_px,
+                channels=len(bands),
+                receptive_radius_px=0,
+            ),
+        ),
+        architecture=Architecture(
+            size="custom",
+            depths=(0, 0, 0, 0),
+            dims=(1, 1, 1, len(bands)),
+            patch_px=stride_px,
+            original_stem=False,
+            geometry="padded",
+        ),
+        grn=Grn(scope="frozen", eps=1e-6, source="there is none"),
+        training_crop_px=7 * stride_px,
+        multiple_px=stride_px,
+        precision="fp32",
+        provenance=Provenance(trained=True, checkpoint="none"),
+    )
+
+
+def write_echo_model(
+    path: Path,
+    manifest: Manifest | None = None,
+    *,
+    manifest_text: str | None = None,
+    with_manifest: bool = True,
+) -> Path:
+    """Write the echo model, with any text in place of its manifest."""
+    manifest = manifest or echo_manifest()
+    stride, (out,) = manifest.outputs[0].stride_px, manifest.outputs
+    bands = len(manifest.bands)
+    nodes = [
+        helper.make_node("Cast", [PIXELS_INPUT], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", [MEAN_INPUT, "axes"], ["m"]),
+        helper.make_node("Unsqueeze", [STD_INPUT, "axes"], ["s"]),
+        helper.make_node("Sub", ["x", "m"], ["centred"]),
+        helper.make_node("Div", ["centred", "s"], ["standard"]),
+        helper.make_node(
+            "AveragePool",
+            ["standard"],
+            [out.name],
+            kernel_shape=[stride, stride],
+            strides=[stride, stride],
+        ),
+    ]
+    shape = ["batch", bands, "height", "width"]
+    graph = helper.make_graph(
+        nodes,
+        "echo",
+        [
+            helper.make_tensor_value_info(PIXELS_INPUT, TensorProto.UINT16, shape),
+            helper.make_tensor_value_info(MEAN_INPUT, TensorProto.FLOAT, [bands]),
+            helper.make_tensor_value_info(STD_INPUT, TensorProto.FLOAT, [bands]),
+        ],
+        [helper.make_tensor_value_info(out.name, TensorProto.FLOAT, None)],
+        [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    )
+    if with_manifest:
+        text = manifest_text or manifest_to_json(manifest)
+        helper.set_model_props(model, {METADATA_KEY: text})
+    onnx.save(model, path)
+    return path
+
+
+def newer_manifest_text() -> str:
+    """Return a manifest of a schema that does not exist yet."""
+    return manifest_to_json(replace(echo_manifest(), schema=99))

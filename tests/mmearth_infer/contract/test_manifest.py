@@ -1,0 +1,95 @@
+"""The manifest reads back what was written, and refuses what it cannot honour."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mmearth_infer.contract.bands import MMEARTH_BANDS
+from mmearth_infer.contract.manifest import manifest_from_json, manifest_to_json
+from mmearth_infer.contract.normalize import Statistics, pretraining_statistics
+from mmearth_infer.errors import ManifestError, ModelError
+from tests.helpers.data import DATA, needs_data
+from tests.helpers.models import echo_manifest, newer_manifest_text
+
+
+def test_a_manifest_survives_json() -> None:
+    manifest = replace(echo_manifest(), verification={"max_relative": 1e-6})
+    assert manifest_from_json(manifest_to_json(manifest), source="f") == manifest
+
+
+def test_a_newer_schema_is_refused() -> None:
+    with pytest.raises(ManifestError, match="schema version 99") as error:
+        manifest_from_json(newer_manifest_text(), source="f")
+    assert error.value.hint is not None
+    assert "upgrade" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("bands",), ["B1", "B1"]),
+        (("bands",), ["B77"]),
+        (("bands",), []),
+        (("outputs",), []),
+        (("outputs", 0, "stride_px"), 0),
+        (("outputs", 0, "stride_px"), "16"),
+        (("outputs", 0, "channels"), -3),
+        (("multiple_px",), 24),
+        (("statistics", "l2a", "std", 0), 0.0),
+        (("statistics", "l2a", "std", 0), -1.0),
+        (("statistics", "l2a", "mean"), [1.0]),
+        (("statistics",), {"l3": {"mean": [], "std": []}}),
+        (("task",), "poetry"),
+        (("schema",), "1"),
+        (("name",), None),
+    ],
+)
+def test_a_lying_manifest_is_refused(path: tuple[Any, ...], value: object) -> None:
+    """Every field is checked; nothing a file says is trusted."""
+    content = json.loads(manifest_to_json(echo_manifest()))
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ManifestError):
+        manifest_from_json(json.dumps(content), source="f")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"schema": null}', "[" * 99999])
+def test_other_text_is_refused(text: str) -> None:
+    with pytest.raises(ManifestError, match="`f`"):
+        manifest_from_json(text, source="f")
+
+
+def test_infinite_statistics_are_refused() -> None:
+    with pytest.raises(ManifestError, match="inf"):
+        Statistics(mean=(float("inf"),), std=(1.0,))
+
+
+def test_a_missing_stage_or_level_is_named() -> None:
+    manifest = echo_manifest()
+    with pytest.raises(ModelError, match="does not give stage 2"):
+        manifest.output(2)
+    one_level = replace(manifest, statistics={"l1c": manifest.statistics["l1c"]})
+    with pytest.raises(ModelError, match="no statistics for L2A"):
+        one_level.statistics_for("l2a")
+
+
+@needs_data
+def test_statistics_are_those_of_the_pretraining_data() -> None:
+    """The figures in the code are the published ones, by name."""
+    published = json.loads((DATA / "mmearth_band_stats.json").read_text())
+    order = published["_bands"]
+    shuffled = tuple(reversed(MMEARTH_BANDS))
+    for level, numbers in pretraining_statistics(shuffled).items():
+        theirs = published[f"sentinel2_{level}"]
+        for n, band in enumerate(shuffled):
+            assert numbers.mean[n] == theirs["mean"][order.index(band)]
+            assert numbers.std[n] == theirs["std"][order.index(band)]
+
+
+def test_the_pretraining_data_have_no_b10() -> None:
+    with pytest.raises(ManifestError, match="B10"):
+        pretraining_statistics(["B10"])

@@ -1,0 +1,197 @@
+"""Laws of the pipeline, with engines that can be computed by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+
+from mmearth_infer.errors import SceneError
+from mmearth_infer.grid.geobox import GeoBox
+from mmearth_infer.grid.plan import plan_tiles
+from mmearth_infer.grid.window import Window
+from mmearth_infer.run.pipeline import NoProgress, run
+from mmearth_infer.run.report import Stopwatch
+from mmearth_infer.seams import Scene, Strip
+
+STRIDE = 4
+
+
+class ArraySource:
+    """A scene in memory that counts how often each row is read."""
+
+    def __init__(self, dn_CHW: np.ndarray) -> None:
+        self.dn = dn_CHW
+        self.rows_read = np.zeros(dn_CHW.shape[1], dtype=int)
+        self.scene = Scene(
+            name="array",
+            geobox=GeoBox(
+                crs=CRS.from_epsg(32633),
+                transform=Affine(10, 0, 0, 0, -10, 0),
+                height=dn_CHW.shape[1],
+                width=dn_CHW.shape[2],
+            ),
+            bands=("B2", "B3")[: len(dn_CHW)],
+            bands_evidence="",
+            level="l2a",
+            level_evidence="",
+            offset_dn=0,
+            offset_evidence="",
+        )
+
+    def read(self, window: Window) -> np.ndarray:
+        rows, cols = window.slices
+        self.rows_read[rows] += 1
+        found = self.dn[:, rows, cols]
+        assert found.shape[1:] == (window.height, window.width)
+        return found
+
+
+class ArraySink:
+    """Strips in memory; every row must come once, in order."""
+
+    def __init__(self, chunk_rows: int) -> None:
+        self.chunk_rows = chunk_rows
+        self.strips: list[Strip] = []
+
+    def write(self, strip: Strip) -> None:
+        assert strip.row == sum(s.valid_hW.shape[0] for s in self.strips)
+        assert strip.row % self.chunk_rows == 0
+        self.strips.append(strip)
+
+    @property
+    def features(self) -> np.ndarray:
+        return np.concatenate([s.features_DhW for s in self.strips], axis=1)
+
+    @property
+    def valid(self) -> np.ndarray:
+        return np.concatenate([s.valid_hW for s in self.strips], axis=0)
+
+
+def neighbourhood_engine(dn_NCHW: np.ndarray) -> np.ndarray:
+    """Sum each cell's pixels, then each cell's eight neighbours: it reaches 1 cell."""
+    n, c, height, width = dn_NCHW.shape
+    cells = dn_NCHW.reshape(n, c, height // STRIDE, STRIDE, -1, STRIDE)
+    sums = np.pad(cells.sum((3, 5), dtype=np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(sums, (3, 3), axis=(2, 3))
+    assert width // STRIDE == windows.shape[3]
+    return windows.sum((4, 5)).astype(np.float32)
+
+
+def mosaic(  # noqa: PLR0913 -- one a property
+    dn: np.ndarray,
+    *,
+    window: int,
+    halo: int,
+    batch: int | None = None,
+    chunk_rows: int = 4,
+    engine: Any = neighbourhood_engine,
+) -> tuple[ArraySource, ArraySink, int]:
+    source, sink = ArraySource(dn), ArraySink(chunk_rows)
+    plan = plan_tiles(
+        height_px=dn.shape[1],
+        width_px=dn.shape[2],
+        stride_px=STRIDE,
+        multiple_px=STRIDE,
+        window_px=window,
+        halo_px=halo,
+    )
+    valid = run(
+        source,
+        engine,
+        sink,
+        plan=plan,
+        channels=dn.shape[0],
+        batch_size=batch,
+        watch=Stopwatch(),
+        progress=NoProgress(),
+    )
+    return source, sink, valid
+
+
+@settings(deadline=None)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    window=st.sampled_from([12, 16, 28]),
+    batch=st.integers(1, 7),
+    chunk_rows=st.sampled_from([1, 2, 4, 8, 16]),
+    seed=st.integers(0, 99),
+    blank=st.floats(0, 1),
+)
+def test_tiled_equals_untiled(  # noqa: PLR0913 -- one a property
+    height: int,
+    width: int,
+    window: int,
+    batch: int,
+    chunk_rows: int,
+    seed: int,
+    blank: float,
+) -> None:
+    """With a halo as large as the engine's reach, any window, batch size and chunk
+    give the map of the whole scene, NaN where a cell holds no data; every row of the
+    scene is read once.
+    """
+    rng = np.random.default_rng(seed)
+    dn = rng.integers(0, 99, (2, height, width), dtype=np.uint16)
+    dn[:, : round(height * blank), : width // 2] = 0
+    dn[0, -1, -1] = 7
+    source, sink, valid_cells = mosaic(
+        dn, window=window, halo=STRIDE, batch=batch, chunk_rows=chunk_rows
+    )
+    padded = np.pad(dn, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE)))
+    expected = neighbourhood_engine(padded[None])[0]
+    cells = padded.reshape(2, padded.shape[1] // STRIDE, STRIDE, -1, STRIDE)
+    valid = (cells > 0).any(axis=0).mean((1, 3))
+    expected[:, valid == 0] = np.nan
+    np.testing.assert_array_equal(sink.features, expected)
+    np.testing.assert_array_equal(sink.valid, np.float32(valid))
+    assert valid_cells == (valid > 0).sum()
+    assert (source.rows_read == 1).all()
+
+
+def test_without_halo_the_engine_sees_each_window_alone() -> None:
+    """The control of the law above: a halo that is too small shows."""
+    dn = np.ones((1, 32, 32), dtype=np.uint16)
+    _, cut, _ = mosaic(dn, window=16, halo=0)
+    _, whole, _ = mosaic(dn, window=32, halo=0)
+    assert not np.array_equal(cut.features, whole.features)
+
+
+def test_windows_without_data_are_not_computed() -> None:
+    seen = []
+
+    def engine(dn_NCHW: np.ndarray) -> np.ndarray:
+        seen.append(len(dn_NCHW))
+        return neighbourhood_engine(dn_NCHW)
+
+    dn = np.zeros((1, 64, 64), dtype=np.uint16)
+    dn[0, 40, 40] = 1
+    mosaic(dn, window=16, halo=0, engine=engine)
+    assert sum(seen) == 1
+
+
+def test_a_scene_without_data_is_an_error() -> None:
+    with pytest.raises(SceneError, match="every pixel is nodata"):
+        mosaic(np.zeros((2, 20, 20), dtype=np.uint16), window=16, halo=0)
+
+
+@pytest.mark.parametrize("where", ["read", "compute", "write"])
+def test_an_error_of_any_stage_ends_the_run(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is raised where the run was called, and no thread is left behind."""
+
+    def fail(*_: object) -> None:
+        raise SceneError("told to")
+
+    target = {"read": (ArraySource, "read"), "write": (ArraySink, "write")}
+    if where in target:
+        monkeypatch.setattr(*target[where], fail)
+    dn = np.ones((1, 64, 64), dtype=np.uint16)
+    engine = fail if where == "compute" else neighbourhood_engine
+    with pytest.raises(SceneError, match="told to"):
+        mosaic(dn, window=16, halo=0, engine=engine)

@@ -49,7 +49,8 @@ class ExportBlock(nn.Module):
         """Return a map of the shape of the input."""
         y_NHWC = self.norm(self.dwconv(x_NCHW).permute(0, 2, 3, 1))
         y_NHWE = functional.gelu(self.pwconv1(y_NHWC))
-        norm_NE = torch.linalg.vector_norm(y_NHWE, dim=(1, 2))
+        norm_NHE = torch.linalg.vector_norm(y_NHWE, dim=2)
+        norm_NE = torch.linalg.vector_norm(norm_NHE, dim=1)
         response_NE = norm_NE / (norm_NE.mean(dim=-1, keepdim=True) + self.eps)
         weight_NEC = self.weight_EC * (1 + self.gamma * response_NE)[:, :, None]
         z_NPC = torch.bmm(y_NHWE.flatten(1, 2), weight_NEC) + self.bias

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--batch-size",
     type=int,
     metavar="N",
-    help="Tiles a batch. Default: as many as make about 0.2 Mpx.",
+    help="Tiles a batch. Default: as many as make about 0.05 Mpx.",
 )
 @click.option(
     "--threads",

@@ -10,7 +10,7 @@ from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import WindowError
 from mmearth_infer.read.options import SceneOptions
 
-BATCH_PIXELS: Final = 448 * 448
+BATCH_PIXELS: Final = 224 * 224
 """Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
 
 DEFAULT_WINDOW_PX: Final = 672
@@ -27,10 +27,10 @@ class EmbedConfig:
     scene: str
     """Path of a raster, or `demo`."""
 
-    out: Path
+    out: str | Path
     """Where the store goes."""
 
-    model: Path = BUILTIN_MODEL
+    model: str | Path = BUILTIN_MODEL
     """The model file."""
 
     stage: int | None = None

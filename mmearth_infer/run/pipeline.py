@@ -12,6 +12,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mmearth_infer.engine.ort import OrtModel
@@ -74,7 +75,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
 
     """
     watch = Stopwatch()
-    check_output(config.out, overwrite=config.overwrite)
+    check_output(Path(config.out), overwrite=config.overwrite)
     threads = config.threads or os.cpu_count() or 1
     with ExitStack() as stack:
         with watch.busy("open"):

@@ -49,7 +49,7 @@ def block_mean(dn_CHW: np.ndarray, stride: int = 16) -> np.ndarray:
 
 @pytest.mark.parametrize(("height", "width"), [(160, 96), (101, 203), (16, 16), (7, 9)])
 @pytest.mark.parametrize("window", [32, 64, 672])
-def test_a_store_computed_by_hand(  # noqa: PLR0913 -- two fixtures of each kind
+def test_a_store_computed_by_hand(
     height: int,
     width: int,
     window: int,

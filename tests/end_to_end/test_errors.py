@@ -224,7 +224,7 @@ def foreign_manifest(folder: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("command", ["embed", "info"])
-def test_models_that_cannot_be_used(  # noqa: PLR0913 -- a case and its fixtures
+def test_models_that_cannot_be_used(
     make: Make,
     message: str,
     hint: str,

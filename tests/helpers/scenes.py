@@ -29,7 +29,7 @@ def random_dn(
     return rng.integers(1, 6000, (bands, height, width), dtype=np.uint16)
 
 
-def write_scene(  # noqa: PLR0913 -- one a property
+def write_scene(
     path: Path,
     pixels: NDArray[Any] | None = None,
     *,

@@ -58,13 +58,12 @@ def random_encoder(config: EncoderConfig) -> Encoder:
 
 @pytest.fixture(scope="module")
 def golden_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden checkpoint, exported by the command line in a process of its own."""
+    """The golden checkpoint, exported by the command line."""
     folder = tmp_path_factory.mktemp("golden")
     write_checkpoint(folder / "pt.pth")
     result = CliRunner().invoke(
         cli,
-        ["export", str(folder / "pt.pth"), "--format", "onnx"]
-        + ["-o", str(folder / "m.onnx")],
+        ["export", str(folder / "pt.pth"), "-o", str(folder / "m.onnx")],
     )
     assert result.exit_code == 0, result.stderr
     return folder / "m.onnx"

@@ -27,7 +27,7 @@ def test_spans(axis: tuple[int, int, int]) -> None:
     assert kept == list(range(cells))
     length = min(tile, cells)
     for span in cut:
-        assert 0 <= span.start
+        assert span.start >= 0
         assert span.start + length <= cells
         assert span.start == 0 or span.core_start - span.start >= halo
         end = span.start + length

@@ -92,7 +92,7 @@ class TestLevel:
         assert "--product" in str(error.value.hint)
 
 
-def offset_of(  # noqa: PLR0913 -- one a kind of evidence
+def offset_of(
     asked: OffsetChoice = "auto",
     *,
     name: str = "x.tif",

@@ -1,6 +1,6 @@
 """Laws of the pipeline, with engines that can be computed by hand."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -81,14 +81,14 @@ def neighbourhood_engine(dn_NCHW: np.ndarray) -> np.ndarray:
     return windows.sum((4, 5)).astype(np.float32)
 
 
-def mosaic(  # noqa: PLR0913 -- one a property
+def mosaic(
     dn: np.ndarray,
     *,
     window: int,
     halo: int,
     batch: int | None = None,
     chunk_rows: int = 4,
-    engine: Any = neighbourhood_engine,
+    engine: Callable[[np.ndarray], np.ndarray] = neighbourhood_engine,
 ) -> tuple[ArraySource, ArraySink, int]:
     source, sink = ArraySource(dn), ArraySink(chunk_rows)
     plan = plan_tiles(
@@ -122,7 +122,7 @@ def mosaic(  # noqa: PLR0913 -- one a property
     seed=st.integers(0, 99),
     blank=st.floats(0, 1),
 )
-def test_tiled_equals_untiled(  # noqa: PLR0913 -- one a property
+def test_tiled_equals_untiled(
     height: int,
     width: int,
     window: int,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-import rioxarray  # noqa: F401 -- registers .rio
+import rioxarray
 import xarray
 import zarr_cm
 from affine import Affine
@@ -28,7 +28,7 @@ from tests.helpers.scenes import random_dn, write_scene
 GDAL_READS_ZARR_3 = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) >= (3, 12)
 needs_gdal_zarr_3 = pytest.mark.skipif(
     not GDAL_READS_ZARR_3,
-    reason=f"GDAL {rasterio.__gdal_version__} opens no Zarr v3 array of today; 3.12 does",
+    reason=f"GDAL {rasterio.__gdal_version__} opens no Zarr v3 array; 3.12 does",
 )
 
 PLACES = {

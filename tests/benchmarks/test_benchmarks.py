@@ -1,0 +1,32 @@
+"""Every benchmark runs once as a test, so that none rots. Nothing is timed here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmearth_infer.engine.model import BUILTIN_MODEL
+from tests.helpers.scenes import random_dn, write_scene
+
+pytest.importorskip("torch", reason="the incumbent is eager PyTorch")
+
+from tests.benchmarks import embed_against_incumbent, tiling_defaults
+
+
+def test_incumbent_and_ours_give_the_same_map(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", random_dn(height=100, width=80))
+    (result,) = embed_against_incumbent.measure(
+        scene, size="atto", repeats=1, settings=((48, 16),)
+    )
+    assert result.apart < 1e-5
+    assert result.ratio > 0
+
+
+def test_tiling_figures() -> None:
+    """One window of the whole scene is the reference itself."""
+    dn = random_dn(height=64, width=64)
+    whole, cut = tiling_defaults.measure(BUILTIN_MODEL, dn, ((64, 0), (32, 0)))
+    assert whole[5] == 0
+    assert whole[6] == 1
+    assert cut[5] > 0
+    assert np.isfinite(cut).all()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mmearth_infer.contract.digest import sha256_of
 from mmearth_infer.errors import ModelError
 
 if TYPE_CHECKING:
@@ -42,16 +42,15 @@ class ModelFile:
         return (warning,)
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex.
+def model_digest(path: Path) -> str:
+    """Return the SHA-256 of a model file, in hex.
 
     Raises:
         ModelError: If the file cannot be read.
 
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except FileNotFoundError as error:
         raise ModelError(
             f"there is no model file `{path}`",

@@ -16,7 +16,7 @@ from mmearth_infer.contract.manifest import (
     STD_INPUT,
     manifest_from_json,
 )
-from mmearth_infer.engine.model import ModelFile, file_digest
+from mmearth_infer.engine.model import ModelFile, model_digest
 from mmearth_infer.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class OrtModel:
 
         """
         path = Path(path)
-        digest = file_digest(path)
+        digest = model_digest(path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _QUIET

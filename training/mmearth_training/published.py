@@ -1,33 +1,26 @@
-"""Checkpoints as the authors of MMEarth publish them, read without running code.
+"""Checkpoints as the authors of MMEarth publish them: shape inferred, kernels dense.
 
 A `checkpoint-199.pth` is a pickle of `model`, `optimizer`, `epoch`, `scaler` and
-`args`, where `args` is an `argparse.Namespace` that holds `pathlib` paths. It is
-read with PyTorch's restricted unpickler, which builds tensors and plain containers;
-namespace and paths are put in as inert stand-ins of ours, and anything else that a
-file names is refused before it is built.
+`args`. Weights are those of the sparse encoder, or of a dense one with its names.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import pickle
 import re
-import warnings
-import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
-from torch.serialization import safe_globals
 
 from mmearth_infer.contract.bands import (
     MMEARTH_BANDS,
     MMEARTH_RGB_BANDS,
     find_band,
 )
-from mmearth_infer.errors import ModelError, UnsafeFileError
+from mmearth_infer.contract.digest import sha256_of
+from mmearth_infer.errors import ModelError
 from mmearth_training.model.encoder import (
     PATCH_SIZES_PX,
     SIZES,
@@ -36,9 +29,10 @@ from mmearth_training.model.encoder import (
     EncoderConfig,
     Size,
 )
+from mmearth_training.safe_load import load_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 SPARSE_GRN_EPS: Final = 1e-6
@@ -61,34 +55,6 @@ _FACTS: Final = (
     "loss_aggr",
     "use_orig_stem",
 )
-
-
-class _Inert:
-    """Stands in for an object of the file: takes anything, does nothing."""
-
-    def __init__(self, *args: object) -> None:
-        """Keep what the object was built from."""
-        self.parts = args
-
-    def __setstate__(self, state: object) -> None:
-        """Keep the object's fields, if they are a plain dictionary."""
-        if isinstance(state, dict):
-            self.__dict__.update(state)
-
-
-_STAND_INS: Final[list[Callable[..., Any] | tuple[Callable[..., Any], str]]] = [
-    (_Inert, name)
-    for name in (
-        "argparse.Namespace",
-        "pathlib.Path",
-        "pathlib.PosixPath",
-        "pathlib.WindowsPath",
-        "pathlib.PurePosixPath",
-        "pathlib.PureWindowsPath",
-        "pathlib._local.PosixPath",
-        "pathlib._local.WindowsPath",
-    )
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +105,7 @@ def load_published(path: Path) -> PublishedCheckpoint:
         ModelError: If it is no such checkpoint.
 
     """
-    content = _read(path)
+    content = load_data(path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ModelError(f"`{path}` holds no `model` with weights", hint=_HINT)
     sparse = {
@@ -169,50 +135,13 @@ def load_published(path: Path) -> PublishedCheckpoint:
         state=state,
         bands=_infer_bands(config.bands, args, path),
         crop_px=_int(args, "input_size") or PATCHES_A_SIDE * config.patch_px,
-        sha256=_digest(path),
+        sha256=sha256_of(path),
         facts={
             key: args[key]
             for key in _FACTS
             if isinstance(args.get(key), str | int | float)
         },
     )
-
-
-def _read(path: Path) -> Any:  # noqa: ANN401 -- what a file holds is checked above
-    """Unpickle tensors and plain data, nothing else."""
-    try:
-        with safe_globals(_STAND_INS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"there is no checkpoint `{path}`", hint=_HINT) from error
-    except pickle.UnpicklingError as error:
-        found = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
-        if found is None:
-            raise ModelError(
-                f"`{path}` is not a PyTorch checkpoint", hint=_HINT
-            ) from error
-        raise UnsafeFileError(
-            f"`{path}` asks for `{found[1]}`, which is not data; nothing of it was run",
-            hint="get the checkpoint from its authors, and do not load this file "
-            "with other tools",
-        ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = str(error).partition(".")[0] or type(error).__name__
-        raise ModelError(
-            f"`{path}` is not a PyTorch checkpoint that can be read: {reason}",
-            hint=_HINT,
-        ) from error
 
 
 def _dense_name(key: str) -> str:
@@ -336,9 +265,3 @@ def _int(args: Mapping[str, object], key: str) -> int | None:
     """Return a recorded whole number, or None."""
     value = args.get(key)
     return value if isinstance(value, int) and value > 0 else None
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of the file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

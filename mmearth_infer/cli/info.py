@@ -20,9 +20,8 @@ from mmearth_infer.cli.options import (
 )
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.ort import OrtModel
-from mmearth_infer.grid.plan import plan_tiles
 from mmearth_infer.read.source import open_source
-from mmearth_infer.run.config import tile_sides_px
+from mmearth_infer.run.tiling import plan_scene
 from mmearth_infer.write.zarr_store import COMPLETE, PROVENANCE, read_store_metadata
 
 if TYPE_CHECKING:
@@ -139,15 +138,9 @@ def scene_facts(
     manifest = OrtModel(model_path, threads=1).file.manifest
     with open_source(file, options=options, wanted=None) as source:
         scene = source.scene
-    window, halo = tile_sides_px(window_px, halo_px, multiple_px=manifest.multiple_px)
     output = manifest.output(None)
-    plan = plan_tiles(
-        height_px=scene.geobox.height,
-        width_px=scene.geobox.width,
-        stride_px=output.stride_px,
-        multiple_px=manifest.multiple_px,
-        window_px=window,
-        halo_px=halo,
+    plan = plan_scene(
+        scene.geobox, manifest, output, window_px=window_px, halo_px=halo_px
     )
     missing = [band for band in manifest.bands if band not in scene.bands]
     return {
@@ -160,7 +153,7 @@ def scene_facts(
         "scale": scene.scale,
         "for model": manifest.name,
         "bands missing": missing,
-        "windows": f"{plan.tile_count} of {window} px, halo {halo} px",
+        "windows": f"{plan.tile_count} of {plan.window_px} px, halo {plan.halo_px} px",
         "cells": f"{plan.height} x {plan.width} of {output.stride_px} px",
         "warnings": list(scene.warnings),
     }

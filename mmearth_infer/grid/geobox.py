@@ -34,6 +34,11 @@ class GeoBox:
     """Columns."""
 
     @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Outer edges as left, bottom, right, top, in units of the CRS."""
         left, top = self.transform @ (0, 0)

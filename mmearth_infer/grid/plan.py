@@ -50,6 +50,12 @@ class Tile:
 class TilePlan:
     """The tiling of one scene. Cores partition the grid of cells."""
 
+    window_px: int
+    """Side of a tile that was asked for; a small scene has a smaller one."""
+
+    halo_px: int
+    """Margin of a tile that is dropped."""
+
     stride_px: int
     """Pixels a side of a cell."""
 
@@ -74,6 +80,11 @@ class TilePlan:
     def width(self) -> int:
         """Columns of cells of the whole grid."""
         return self.cols[-1].core_stop
+
+    @property
+    def cell_count(self) -> int:
+        """Number of cells of the whole grid."""
+        return self.height * self.width
 
     @property
     def tile_count(self) -> int:
@@ -190,6 +201,8 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
             )
         )
     return TilePlan(
+        window_px=window_px,
+        halo_px=halo_px,
         stride_px=stride_px,
         rows=axes[0],
         cols=axes[1],

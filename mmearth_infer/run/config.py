@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 -- the type of a field
-from typing import Final
 
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import WindowError
 from mmearth_infer.read.options import SceneOptions
-
-BATCH_PIXELS: Final = 224 * 224
-"""Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
-
-DEFAULT_WINDOW_PX: Final = 672
-"""Side of a tile when it is not given (docs/benchmarks/defaults.md)."""
-
-DEFAULT_HALO_PX: Final = 64
-"""Halo when it is not given (docs/benchmarks/defaults.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +27,13 @@ class EmbedConfig:
     """Stage of the encoder, 1 to 4; None for the deepest the model gives."""
 
     window_px: int | None = None
-    """Side of a tile; None for `DEFAULT_WINDOW_PX`."""
+    """Side of a tile; None for `run.tiling.DEFAULT_WINDOW_PX`."""
 
     halo_px: int | None = None
-    """Margin of a tile that is dropped; None for `DEFAULT_HALO_PX`."""
+    """Margin of a tile that is dropped; None for `run.tiling.DEFAULT_HALO_PX`."""
 
     batch_size: int | None = None
-    """Tiles a batch; None for as many as `BATCH_PIXELS` hold."""
+    """Tiles a batch; None for as many as `run.tiling.BATCH_PIXELS` hold."""
 
     threads: int = 0
     """Threads of engine and decoder; 0 for one a core."""
@@ -65,19 +55,3 @@ class EmbedConfig:
             raise WindowError(f"--batch-size {self.batch_size} holds no tile")
         if self.threads < 0:
             raise WindowError(f"--threads {self.threads} is not a number of threads")
-
-
-def tile_sides_px(
-    window_px: int | None, halo_px: int | None, *, multiple_px: int
-) -> tuple[int, int]:
-    """Return window and halo, defaults filled in for a model's multiple.
-
-    A halo that leaves too little of a window the user chose is made smaller: the
-    default is at most an eighth of the window.
-    """
-    window = DEFAULT_WINDOW_PX if window_px is None else window_px
-    if window_px is None:
-        window = -(-window // multiple_px) * multiple_px
-    if halo_px is not None:
-        return window, halo_px
-    return window, min(DEFAULT_HALO_PX, window // 8) // multiple_px * multiple_px

@@ -19,11 +19,10 @@ from mmearth_infer.engine.ort import OrtModel
 from mmearth_infer.errors import SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
 from mmearth_infer.feed.prefetch import prefetch
-from mmearth_infer.grid.plan import plan_tiles
 from mmearth_infer.read.source import open_source
-from mmearth_infer.run.config import BATCH_PIXELS, tile_sides_px
 from mmearth_infer.run.provenance import geoemb, provenance
 from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
+from mmearth_infer.run.tiling import plan_scene, tiles_per_batch
 from mmearth_infer.stitch.mosaic import Mosaic
 from mmearth_infer.write.zarr_store import ZarrSink, check_output
 
@@ -94,16 +93,12 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         notes = (*model.file.warnings, *scene.warnings)
         for note in notes:
             log.warning(note)
-        window_px, halo_px = tile_sides_px(
-            config.window_px, config.halo_px, multiple_px=manifest.multiple_px
-        )
-        plan = plan_tiles(
-            height_px=scene.geobox.height,
-            width_px=scene.geobox.width,
-            stride_px=output.stride_px,
-            multiple_px=manifest.multiple_px,
-            window_px=window_px,
-            halo_px=halo_px,
+        plan = plan_scene(
+            scene.geobox,
+            manifest,
+            output,
+            window_px=config.window_px,
+            halo_px=config.halo_px,
         )
         engine = model.engine(level=scene.level, output=output)
         sink = stack.enter_context(
@@ -112,9 +107,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                 box=scene.geobox.cells(output.stride_px),
                 channels=output.channels,
                 geoemb=geoemb(model.file, scene, output),
-                provenance=provenance(
-                    model.file, scene, output, window_px=window_px, halo_px=halo_px
-                ),
+                provenance=provenance(model.file, scene, output, plan),
                 overwrite=config.overwrite,
             )
         )
@@ -124,28 +117,26 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             sink,
             plan=plan,
             channels=output.channels,
-            batch_size=config.batch_size,
+            batch_size=tiles_per_batch(config.batch_size, plan),
             watch=watch,
             progress=progress or NoProgress(),
         )
         with watch.busy("write"):
             sink.finish()
-    elapsed_s = watch.elapsed_s
-    pixels = scene.geobox.height * scene.geobox.width
     return Report(
         store=str(config.out),
         scene=scene.name,
         model=manifest.name,
         model_digest=model.file.digest,
-        cells=plan.height * plan.width,
+        cells=plan.cell_count,
         valid_cells=valid_cells,
         channels=output.channels,
         tiles=plan.tile_count,
-        window_px=window_px,
-        halo_px=halo_px,
-        elapsed_s=elapsed_s,
+        window_px=plan.window_px,
+        halo_px=plan.halo_px,
+        elapsed_s=watch.elapsed_s,
         stage_s=watch.stage_s,
-        megapixels_per_s=pixels / 1e6 / elapsed_s,
+        megapixels_per_s=scene.geobox.pixels / 1e6 / watch.elapsed_s,
         peak_rss_bytes=peak_rss_bytes(),
         warnings=notes,
     )
@@ -158,7 +149,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     *,
     plan: TilePlan,
     channels: int,
-    batch_size: int | None,
+    batch_size: int,
     watch: Stopwatch,
     progress: Progress,
 ) -> int:
@@ -168,11 +159,8 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
         SceneError: If no pixel of the scene holds data.
 
     """
-    tile_px = plan.tile_height * plan.tile_width * plan.stride_px**2
-    size = batch_size or max(BATCH_PIXELS // tile_px, 1)
     mosaic = Mosaic(plan, channels=channels, strip_rows=sink.chunk_rows)
-    geobox = source.scene.geobox
-    progress.start(cells=plan.height * plan.width, pixels=geobox.height * geobox.width)
+    progress.start(cells=plan.cell_count, pixels=source.scene.geobox.pixels)
     valid_cells = 0
 
     def write(strip: Strip) -> None:
@@ -185,7 +173,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     ):
         written: Future[None] | None = None
         for swath in swaths:
-            for batch in cut_batches(swath, plan, size=size):
+            for batch in cut_batches(swath, plan, size=batch_size):
                 with watch.busy("compute"):
                     features_NDhw = engine(batch.dn_NCHW)
                 with watch.busy("stitch"):

@@ -17,6 +17,7 @@ from mmearth_infer.engine.ort import ENGINE_NAME
 if TYPE_CHECKING:
     from mmearth_infer.contract.manifest import Output
     from mmearth_infer.engine.model import ModelFile
+    from mmearth_infer.grid.plan import TilePlan
     from mmearth_infer.seams import Scene
 
 DISTRIBUTION: Final = "mmearth-infer"
@@ -27,7 +28,7 @@ PROVENANCE_SCHEMA: Final = 1
 
 
 def provenance(
-    model: ModelFile, scene: Scene, output: Output, *, window_px: int, halo_px: int
+    model: ModelFile, scene: Scene, output: Output, plan: TilePlan
 ) -> dict[str, Any]:
     """Return the attribute `mmearth` of a store."""
     manifest = model.manifest
@@ -54,8 +55,8 @@ def provenance(
         },
         "tiling": {
             "stride_px": output.stride_px,
-            "window_px": window_px,
-            "halo_px": halo_px,
+            "window_px": plan.window_px,
+            "halo_px": plan.halo_px,
             "grn_scope": manifest.grn.scope,
         },
         "engine": {

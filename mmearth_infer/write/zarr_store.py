@@ -85,15 +85,18 @@ class ZarrSink:
             StoreError: If something is there, or the place cannot be written.
 
         """
-        self.path = Path(path)
+        self.path = Path(path).resolve()
         self._partial = self.path.with_name(f"{self.path.name}.partial")
+        self._old = self.path.with_name(f"{self.path.name}.old")
         self._overwrite = overwrite
         check_output(self.path, overwrite=overwrite)
         self.chunk_rows = chunk_side(channels)
         self._provenance = provenance
         with _disk_errors(self.path):
+            for left_over in (self._partial, self._old):
+                check_ours(left_over)
             if self._partial.exists():
-                _remove_store(self._partial)
+                shutil.rmtree(self._partial)
             self._group = self._create(box, channels, geoemb)
             self._quality = self._create_quality(box)
 
@@ -171,12 +174,13 @@ class ZarrSink:
             )
             _consolidate(self._quality.store)
             _consolidate(self._group.store)
-            old = self.path.with_name(f"{self.path.name}.old")
             if self._overwrite and self.path.exists():
-                self.path.rename(old)
+                if self._old.exists():  # of a run that was killed right here
+                    shutil.rmtree(self._old)
+                self.path.rename(self._old)
             self._partial.rename(self.path)
-            if old.exists():
-                _remove_store(old)
+            if self._old.exists():
+                shutil.rmtree(self._old)
 
     def __enter__(self) -> Self:
         """Return the sink."""
@@ -195,13 +199,21 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         StoreError: Naming what is there.
 
     """
-    if not path.exists() and not path.is_symlink():
-        return
-    if not overwrite:
+    if path.exists() and not overwrite:
         raise StoreError(
             f"`{path}` exists already", hint="--overwrite replaces it, once done"
         )
-    if not is_store(path):
+    check_ours(path)
+
+
+def check_ours(path: Path) -> None:
+    """Refuse a path that holds anything but a store of ours: it would be removed.
+
+    Raises:
+        StoreError: Naming what is there.
+
+    """
+    if path.exists() and not is_store(path):
         raise StoreError(
             f"`{path}` is not a store made by mmearth, so it is not replaced",
             hint="choose another -o, or remove it yourself",
@@ -249,16 +261,6 @@ def _consolidate(store: Store) -> None:
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         warnings.filterwarnings("ignore", message=f"Object at {QUALITY}")
         zarr.consolidate_metadata(store)
-
-
-def _remove_store(path: Path) -> None:
-    """Remove a store of ours that is left over, and nothing else."""
-    if not is_store(path):
-        raise StoreError(
-            f"`{path}` is in the way and is not a store made by mmearth",
-            hint="remove or rename it",
-        )
-    shutil.rmtree(path)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.manifest import Provenance
 from mmearth_infer.contract.normalize import pretraining_statistics
 from mmearth_infer.grid.plan import plan_tiles
-from mmearth_infer.run.config import DEFAULT_HALO_PX, DEFAULT_WINDOW_PX
+from mmearth_infer.run.tiling import DEFAULT_HALO_PX, DEFAULT_WINDOW_PX
 from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig
 from tests.helpers.data import MAJORTOM
 

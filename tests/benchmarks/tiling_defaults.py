@@ -1,6 +1,6 @@
 """What window and halo cost and bring, for a model with window GRN.
 
-Decides the defaults in `mmearth_infer.run.config`. The scene is the Major TOM scene
+Decides the defaults in `mmearth_infer.run.tiling`. The scene is the Major TOM scene
 mirrored into 2 x 2, the reference its map in one window. `kept` is the share of the
 computed pixels that is not halo, `net` the throughput that is left; `seam` compares
 the steps across core borders with the steps inside (1: no seam to be seen).

@@ -86,7 +86,7 @@ def mosaic(
     *,
     window: int,
     halo: int,
-    batch: int | None = None,
+    batch: int = 3,
     chunk_rows: int = 4,
     engine: Callable[[np.ndarray], np.ndarray] = neighbourhood_engine,
 ) -> tuple[ArraySource, ArraySink, int]:

@@ -217,6 +217,34 @@ def test_overwriting_keeps_the_old_store_until_the_new_is_complete(
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 
+def test_a_kill_between_two_renames_costs_nothing(tmp_path: Path) -> None:
+    """What a kill while replacing leaves behind never stops the next run."""
+    out, old = tmp_path / "s.zarr", tmp_path / "s.zarr.old"
+    with open_sink(out) as sink:
+        fill(sink, 1)
+        sink.finish()
+    shutil.copytree(out, old)
+    with open_sink(out, overwrite=True) as sink:
+        fill(sink, 2)
+        sink.finish()
+    assert value_in(out) == 2
+    assert not old.exists()
+
+
+def test_a_link_to_a_store_stays_a_link(tmp_path: Path) -> None:
+    """And what it points to is replaced."""
+    target, link = tmp_path / "target.zarr", tmp_path / "link.zarr"
+    with open_sink(target) as sink:
+        fill(sink, 1)
+        sink.finish()
+    link.symlink_to(target)
+    with open_sink(link, overwrite=True) as sink:
+        fill(sink, 2)
+        sink.finish()
+    assert link.is_symlink()
+    assert value_in(target) == 2
+
+
 def test_a_killed_run_is_cleared_away(tmp_path: Path) -> None:
     out = tmp_path / "s.zarr"
     sink = open_sink(out)
@@ -228,7 +256,7 @@ def test_a_killed_run_is_cleared_away(tmp_path: Path) -> None:
     assert value_in(out) == 2
 
 
-@pytest.mark.parametrize("name", ["s.zarr", "s.zarr.partial"])
+@pytest.mark.parametrize("name", ["s.zarr", "s.zarr.partial", "s.zarr.old"])
 def test_nothing_but_our_own_stores_is_ever_removed(tmp_path: Path, name: str) -> None:
     """A folder of photos, a foreign store, a file: refused, and still there."""
     precious = tmp_path / name / "photo.jpg"

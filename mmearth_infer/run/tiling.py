@@ -1,0 +1,65 @@
+"""Which tiles a run needs: what was asked, and measured defaults for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mmearth_infer.grid.plan import TilePlan, plan_tiles
+
+if TYPE_CHECKING:
+    from mmearth_infer.contract.manifest import Manifest, Output
+    from mmearth_infer.grid.geobox import GeoBox
+
+BATCH_PIXELS: Final = 224 * 224
+"""Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
+
+DEFAULT_WINDOW_PX: Final = 672
+"""Side of a tile when it is not given (docs/benchmarks/defaults.md)."""
+
+DEFAULT_HALO_PX: Final = 64
+"""Halo when it is not given (docs/benchmarks/defaults.md)."""
+
+
+def plan_scene(
+    box: GeoBox,
+    manifest: Manifest,
+    output: Output,
+    *,
+    window_px: int | None,
+    halo_px: int | None,
+) -> TilePlan:
+    """Plan the tiles of a scene for a model.
+
+    A default halo is at most an eighth of the window; a default window is rounded up
+    to what the model's tiles must be multiples of.
+
+    Args:
+        box: Grid of the scene's pixels.
+        manifest: The model's.
+        output: The output that is wanted.
+        window_px: Side of a tile; None for the default.
+        halo_px: Margin of a tile that is dropped; None for the default.
+
+    Raises:
+        WindowError: If they do not fit the model.
+
+    """
+    multiple_px = manifest.multiple_px
+    if window_px is None:
+        window_px = -(-DEFAULT_WINDOW_PX // multiple_px) * multiple_px
+    if halo_px is None:
+        halo_px = min(DEFAULT_HALO_PX, window_px // 8) // multiple_px * multiple_px
+    return plan_tiles(
+        height_px=box.height,
+        width_px=box.width,
+        stride_px=output.stride_px,
+        multiple_px=multiple_px,
+        window_px=window_px,
+        halo_px=halo_px,
+    )
+
+
+def tiles_per_batch(asked: int | None, plan: TilePlan) -> int:
+    """Return the tiles of a batch: what was asked, or what `BATCH_PIXELS` hold."""
+    tile_px = plan.tile_height * plan.tile_width * plan.stride_px**2
+    return asked or max(BATCH_PIXELS // tile_px, 1)

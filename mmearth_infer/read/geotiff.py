@@ -64,6 +64,7 @@ class GeoTiffSource:
 
         """
         self._name = Path(path).name
+        self._threads = threads
         self._dataset = _open(path, threads=threads)
         try:
             self._decide(options, wanted)
@@ -142,7 +143,8 @@ class GeoTiffSource:
         """Return the file's own values."""
         place = windows.Window(window.col, window.row, window.width, window.height)
         try:
-            raw: NDArray[Any] = self._dataset.read(self._indexes, window=place)
+            with _gdal(self._threads):
+                raw: NDArray[Any] = self._dataset.read(self._indexes, window=place)
         except RasterioError as error:
             raise SceneError(
                 f"cannot read rows {window.row} to {window.row + window.height} of "
@@ -169,11 +171,15 @@ class GeoTiffSource:
         self.close()
 
 
+def _gdal(threads: int) -> rasterio.Env:
+    """Return GDAL's settings; they hold for one thread, so each read brings them."""
+    return rasterio.Env(GDAL_NUM_THREADS=str(threads), GDAL_CACHEMAX=GDAL_CACHE_BYTES)
+
+
 def _open(path: str | Path, *, threads: int) -> DatasetReader:
     """Open a file for reading, or say why not."""
-    settings = {"GDAL_NUM_THREADS": str(threads), "GDAL_CACHEMAX": GDAL_CACHE_BYTES}
     try:
-        with rasterio.Env(**settings), warnings.catch_warnings():
+        with _gdal(threads), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset: DatasetReader = rasterio.open(path, sharing=False)
     except RasterioIOError as error:

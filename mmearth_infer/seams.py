@@ -71,7 +71,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swath:
-    """The pixels that one row of tiles sees, the whole width of the scene."""
+    """The pixels that one row of tiles sees, the whole width of a panel."""
 
     row: Span
     """Which row of tiles."""
@@ -104,10 +104,13 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """Finished rows of cells, the whole width of the grid."""
+    """Finished rows of cells, the whole width of a panel."""
 
     row: int
     """First row of cells."""
+
+    col: int
+    """First column of cells."""
 
     features_DhW: NDArray[np.float32]
     """Embeddings, NaN where a cell holds no data."""
@@ -120,10 +123,10 @@ class Sink(Protocol):
     """Something finished strips are written to, whole chunks at a time."""
 
     @property
-    def chunk_rows(self) -> int:
-        """Rows of cells a strip has, but for the last one."""
+    def chunk_cells(self) -> int:
+        """Side of a chunk: rows of a strip and columns of a panel fill chunks."""
         ...
 
     def write(self, strip: Strip) -> None:
-        """Write a strip; strips come in order, from north to south."""
+        """Write a strip; strips of a panel come in order, from north to south."""
         ...

@@ -19,6 +19,7 @@ from mmearth_infer.contract.manifest import (
     STD_INPUT,
     manifest_to_json,
 )
+from mmearth_infer.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 OPSET: Final = 20
 """First with Gelu as an operator; ONNX Runtime knows it since 1.17."""
+
+MAX_BYTES: Final = 2**31 - 2**24
+"""What a protobuf message holds, less room for the graph itself."""
 
 _EXAMPLE_TILES: Final = (2, 6, 8)
 """Batch, rows and columns of the example, in tiles' multiples: all differ, so that
@@ -44,6 +48,13 @@ def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
 
     """
     names = [out.name for out in manifest.outputs]
+    weight_bytes = sum(w.numel() * w.element_size() for w in encoder.parameters())
+    if weight_bytes > MAX_BYTES:
+        raise ModelError(
+            f"the weights take {weight_bytes / 2**30:.1f} GiB, one ONNX file holds "
+            f"{MAX_BYTES / 2**30:.1f} GiB",
+            hint="export an encoder of a smaller size",
+        )
     exported = ExportEncoder(encoder, [out.stage for out in manifest.outputs]).eval()
     batch, rows, cols = _EXAMPLE_TILES
     bands, side = len(manifest.bands), manifest.multiple_px

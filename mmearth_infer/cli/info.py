@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from mmearth_infer.cli.options import (
     json_option,
     model_option,
     scene_options,
+    stage_option,
     tiling_options,
     verbosity,
 )
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.errors import StoreError
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.tiling import plan_scene
 from mmearth_infer.write.zarr_store import COMPLETE, PROVENANCE, read_store_metadata
@@ -35,6 +38,7 @@ Facts = dict[str, Any]
 @click.command()
 @click.argument("file")
 @model_option
+@stage_option
 @tiling_options[0]
 @tiling_options[1]
 @scene_options
@@ -44,6 +48,7 @@ def info(  # noqa: PLR0913 -- one a flag
     *,
     file: str,
     model: str | None,
+    stage: int | None,
     window_px: int | None,
     halo_px: int | None,
     options: SceneOptions,
@@ -60,12 +65,17 @@ def info(  # noqa: PLR0913 -- one a flag
     path = Path(file)
     if path.suffix == ".onnx":
         facts = model_facts(path)
-    elif (path / "zarr.json").exists():
+    elif os.path.exists(path / "zarr.json"):  # noqa: PTH110 -- never raises
         facts = store_facts(path)
     else:
         model_path = Path(model) if model else BUILTIN_MODEL
         facts = scene_facts(
-            file, model_path, options, window_px=window_px, halo_px=halo_px
+            file,
+            model_path,
+            options,
+            stage=stage,
+            window_px=window_px,
+            halo_px=halo_px,
         )
     if as_json:
         click.echo(json.dumps(facts))
@@ -104,6 +114,19 @@ def model_facts(path: Path) -> Facts:
 def store_facts(path: Path) -> Facts:
     """Return what a store says about itself."""
     attributes, shape, chunks = read_store_metadata(path)
+    try:
+        return _stated_facts(attributes, shape, chunks)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"the attributes of `{path}` are not those of a store: {error}",
+            hint="embed the scene again",
+        ) from error
+
+
+def _stated_facts(
+    attributes: Facts, shape: tuple[int, ...], chunks: tuple[int, ...]
+) -> Facts:
+    """Return what the attributes of a store say."""
     made = attributes[PROVENANCE]
     scene, model, tiling = made["scene"], made["model"], made["tiling"]
     return {
@@ -126,27 +149,33 @@ def store_facts(path: Path) -> Facts:
     }
 
 
-def scene_facts(
+def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
     file: str,
     model_path: Path,
     options: SceneOptions,
     *,
+    stage: int | None,
     window_px: int | None,
     halo_px: int | None,
 ) -> Facts:
     """Return what was found out about a scene, and what embedding it would take."""
-    manifest = OrtModel(model_path, threads=1).file.manifest
+    model = OrtModel(model_path, threads=1).file
+    manifest = model.manifest
+    output = manifest.output(stage)
     with open_source(file, options=options, wanted=None) as source:
         scene = source.scene
-    output = manifest.output(None)
+    found = scene.bands
+    missing = [band for band in manifest.bands if band not in found]
+    if not missing:  # then decide as `embed` does, by the bands the model reads
+        with open_source(file, options=options, wanted=manifest.bands) as source:
+            scene = source.scene
     plan = plan_scene(
         scene.geobox, manifest, output, window_px=window_px, halo_px=halo_px
     )
-    missing = [band for band in manifest.bands if band not in scene.bands]
     return {
         "kind": "scene",
         **_place(scene),
-        "bands": list(scene.bands),
+        "bands": list(found),
         "bands recognised": scene.bands_evidence,
         "product level": f"{scene.level}: {scene.level_evidence}",
         "offset": f"{scene.offset_dn}: {scene.offset_evidence}",
@@ -155,7 +184,7 @@ def scene_facts(
         "bands missing": missing,
         "windows": f"{plan.tile_count} of {plan.window_px} px, halo {plan.halo_px} px",
         "cells": f"{plan.height} x {plan.width} of {output.stride_px} px",
-        "warnings": list(scene.warnings),
+        "warnings": [*model.warnings, *scene.warnings],
     }
 
 

@@ -246,7 +246,7 @@ def manifest_from_json(text: str, *, source: str) -> Manifest:
             f"the manifest in `{source}` has no schema version",
             hint="export the model again with `mmearth export`",
         ) from error
-    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise ManifestError(
             f"the manifest in `{source}` has schema version {schema}; "
             f"this version reads up to {SCHEMA}",
@@ -254,7 +254,7 @@ def manifest_from_json(text: str, *, source: str) -> Manifest:
         )
     try:
         return msgspec.json.decode(text, type=Manifest)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise ManifestError(
             f"the manifest in `{source}` is not valid: {error}",
             hint="export the model again with `mmearth export`",

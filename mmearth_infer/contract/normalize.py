@@ -132,7 +132,7 @@ def pretraining_statistics(
         if band not in MMEARTH_BANDS:
             raise ManifestError(
                 f"the pretraining data have no statistics of band `{band}`",
-                hint="pass a band statistics file with --stats",
+                hint=f"they have those of {', '.join(MMEARTH_BANDS)}",
             )
     rows = [MMEARTH_BANDS.index(band) for band in bands]
     return MappingProxyType(

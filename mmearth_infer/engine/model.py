@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mmearth_infer.contract.digest import sha256_of
 from mmearth_infer.errors import ModelError
 
 if TYPE_CHECKING:
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
 
 BUILTIN_MODEL: Final = Path(str(files("mmearth_infer") / "models" / "untrained.onnx"))
 """Model that is used when none is named."""
+
+EXTERNAL_WEIGHTS: Final = b"\x0a\x08location"
+"""How ONNX writes the key of a tensor that is kept in another file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +44,30 @@ class ModelFile:
         return (warning,)
 
 
-def model_digest(path: Path) -> str:
-    """Return the SHA-256 of a model file, in hex.
+def read_model(path: Path) -> bytes:
+    """Return the bytes of a model file.
+
+    A model is one file, so that its digest is the digest of everything that runs. An
+    ONNX file may name others for its weights, anywhere on the machine: refused.
 
     Raises:
-        ModelError: If the file cannot be read.
+        ModelError: If the file cannot be read, or keeps its weights elsewhere.
 
     """
     try:
-        return sha256_of(path)
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(
             f"there is no model file `{path}`",
             hint="make one with `mmearth export`, or leave --model out to try the tool",
         ) from error
     except OSError as error:
-        raise ModelError(f"cannot read model `{path}`: {error.strerror}") from error
+        raise ModelError(
+            f"cannot read model `{path}`: {error.strerror}", hint="check the path"
+        ) from error
+    if EXTERNAL_WEIGHTS in content:
+        raise ModelError(
+            f"model `{path}` keeps weights in other files",
+            hint="make a single file with `mmearth export`",
+        )
+    return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from mmearth_infer.contract.manifest import (
     STD_INPUT,
     manifest_from_json,
 )
-from mmearth_infer.engine.model import ModelFile, model_digest
+from mmearth_infer.engine.model import ModelFile, read_model
 from mmearth_infer.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from mmearth_infer.contract.manifest import Output
 
 ENGINE_NAME: Final = "onnxruntime"
-"""What `--engine` calls it."""
+"""What stores and reports call it."""
 
-_LOAD_ERRORS: Final = (
+_ERRORS: Final = (
     status.Fail,
     status.InvalidArgument,
     status.InvalidGraph,
@@ -56,15 +57,15 @@ class OrtModel:
 
         """
         path = Path(path)
-        digest = model_digest(path)
+        content = read_model(path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _QUIET
         try:
             self.session = ort.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
-        except _LOAD_ERRORS as error:
+        except _ERRORS as error:
             reason = str(error).splitlines()[0]
             raise ModelError(
                 f"`{path}` is not an ONNX model: {reason}", hint=_HINT_EXPORT
@@ -76,7 +77,11 @@ class OrtModel:
                 hint=_HINT_EXPORT,
             )
         manifest = manifest_from_json(text, source=str(path))
-        self.file = ModelFile(path=path, digest=digest, manifest=manifest)
+        self.file = ModelFile(
+            path=path,
+            digest=hashlib.sha256(content).hexdigest(),
+            manifest=manifest,
+        )
         self._check_names()
 
     def _check_names(self) -> None:
@@ -103,7 +108,7 @@ class OrtModel:
             self.session,
             mean_C=np.asarray(numbers.mean, dtype=np.float32),
             std_C=np.asarray(numbers.std, dtype=np.float32),
-            output=output.name,
+            output=output,
         )
 
 
@@ -116,7 +121,7 @@ class OrtEngine:
         *,
         mean_C: NDArray[np.float32],
         std_C: NDArray[np.float32],
-        output: str,
+        output: Output,
     ) -> None:
         """Keep what is the same for every batch."""
         self._session = session
@@ -126,5 +131,22 @@ class OrtEngine:
     def __call__(self, dn_NCHW: NDArray[np.uint16]) -> NDArray[np.float32]:
         """Return `features_NDhw`; standardisation happens in the graph."""
         feeds = {PIXELS_INPUT: dn_NCHW, **self._statistics}
-        features: NDArray[np.float32] = self._session.run([self._output], feeds)[0]
-        return features
+        try:
+            (features,) = self._session.run([self._output.name], feeds)
+        except _ERRORS as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(
+                f"the model failed on tiles of {dn_NCHW.shape}: {reason}",
+                hint="if memory ran out, choose a smaller --window or --batch-size",
+            ) from error
+        tiles, _, height, width = dn_NCHW.shape
+        stride = self._output.stride_px
+        promised = (tiles, self._output.channels, height // stride, width // stride)
+        if features.shape != promised:
+            raise ManifestError(
+                f"the model gives features of {features.shape}, its manifest promises "
+                f"{promised}",
+                hint=_HINT_EXPORT,
+            )
+        found: NDArray[np.float32] = features
+        return found

@@ -37,7 +37,7 @@ def read_swaths(source: Source, plan: TilePlan) -> Iterator[Swath]:
         read_to = seen.row + seen.height
         if top < read_to:
             fresh = Window(
-                row=top, col=0, height=read_to - top, width=seen.width
+                row=top, col=seen.col, height=read_to - top, width=seen.width
             ).clipped(geobox.height, geobox.width)
             place = (slice(None), *fresh.seen_from(seen).slices)
             dn_CHW[place] = source.read(fresh)

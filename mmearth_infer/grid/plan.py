@@ -12,7 +12,7 @@ tiles of 7 cells and a halo of 2:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmearth_infer.errors import WindowError
@@ -73,17 +73,22 @@ class TilePlan:
 
     @property
     def height(self) -> int:
-        """Rows of cells of the whole grid."""
+        """Rows of cells of the grid."""
         return self.rows[-1].core_stop
 
     @property
+    def first_col(self) -> int:
+        """First column of cells; 0 but for a panel."""
+        return self.cols[0].core_start
+
+    @property
     def width(self) -> int:
-        """Columns of cells of the whole grid."""
-        return self.cols[-1].core_stop
+        """Columns of cells of the grid, or of the panel."""
+        return self.cols[-1].core_stop - self.first_col
 
     @property
     def cell_count(self) -> int:
-        """Number of cells of the whole grid."""
+        """Number of cells that are kept."""
         return self.height * self.width
 
     @property
@@ -93,11 +98,12 @@ class TilePlan:
 
     def swath_cells(self, row: Span) -> Window:
         """Return the cells that all tiles of one row see together."""
+        first, last = self.cols[0].start, self.cols[-1].start
         return Window(
             row=row.start,
-            col=0,
+            col=first,
             height=self.tile_height,
-            width=self.cols[-1].start + self.tile_width,
+            width=last + self.tile_width - first,
         )
 
     def tiles(self, row: Span) -> Iterator[Tile]:
@@ -115,6 +121,33 @@ class TilePlan:
                     col=col.core_start,
                     height=row.core_stop - row.core_start,
                     width=col.core_stop - col.core_start,
+                ),
+            )
+
+    def panels(self, *, widest: int, multiple: int) -> Iterator[TilePlan]:
+        """Cut the plan into panels side by side, from west to east.
+
+        A panel has the tiles that any of its cells need, so that cells have the same
+        value in a panel as in the whole; the panels' cells partition the grid. Tiles
+        on a border are in both panels.
+
+        Args:
+            widest: Most columns of cells a panel has, at least `multiple`.
+            multiple: Borders lie at multiples of this many cells.
+
+        """
+        step = max(widest // multiple, 1) * multiple
+        stop_of_grid = self.first_col + self.width
+        for start in range(self.first_col, stop_of_grid, step):
+            stop = min(start + step, stop_of_grid)
+            yield replace(
+                self,
+                cols=tuple(
+                    Span(
+                        col.start, max(col.core_start, start), min(col.core_stop, stop)
+                    )
+                    for col in self.cols
+                    if col.core_start < stop and col.core_stop > start
                 ),
             )
 
@@ -211,3 +244,10 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
         tile_width=min(window_px, -(-width_px // multiple_px) * multiple_px)
         // stride_px,
     )
+
+
+def cells_up_to(tile: Tile, plan: TilePlan) -> int:
+    """Count the cells of a plan that are done with a tile, row by row of tiles."""
+    core = tile.core
+    across = core.col + core.width - plan.first_col
+    return core.row * plan.width + core.height * across

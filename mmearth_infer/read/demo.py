@@ -15,6 +15,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from mmearth_infer.contract.bands import BANDS, L2A_BANDS
+from mmearth_infer.errors import BandError
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.seams import Scene
 
@@ -56,6 +57,12 @@ class DemoSource:
     def __init__(self, wanted: Sequence[str] | None = None) -> None:
         """Prepare the bands that are wanted, in their order; all for None."""
         bands = L2A_BANDS if wanted is None else tuple(wanted)
+        missing = [band for band in bands if band not in L2A_BANDS]
+        if missing:
+            raise BandError(
+                f"the demo scene is L2A and lacks {', '.join(missing)}",
+                hint="embed a scene that has them, or use another --model",
+            )
         self._dn_CHW = demo_dn()[[L2A_BANDS.index(band) for band in bands]]
         self.scene = Scene(
             name=DEMO_NAME,

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 MAX_DN: Final = 65535
 """Largest digital number that uint16 holds."""
 
-_LARGEST_REFLECTANCE: Final = 10.0
+LARGEST_REFLECTANCE: Final = 10.0
+"""Floats up to here are taken for reflectance, larger ones for digital numbers."""
+
+FILL_VALUE: Final = -1000.0
+"""Nothing that was measured is this low; -9999 is common where nodata is not named."""
 
 
 def to_dn(
@@ -42,8 +46,10 @@ def to_dn(
         missing |= ~np.isfinite(raw)
     values: NDArray[Any] = np.where(missing, 0, raw)
     if scale is not None:
-        values = np.rint(values.astype(np.float64) * scale)
-    dn = np.clip(values.astype(np.int64) + offset_dn, 1, MAX_DN).astype(np.uint16)
+        values = values.astype(np.float64) * scale
+    # Clipped before the cast, which is undefined for numbers too large for it.
+    whole = np.rint(np.clip(values, -MAX_DN, 2 * MAX_DN)).astype(np.int64)
+    dn: NDArray[np.uint16] = np.clip(whole + offset_dn, 1, MAX_DN).astype(np.uint16)
     dn[missing] = 0
     return dn
 
@@ -60,22 +66,35 @@ def check_values(sample: NDArray[Any], *, scale: float | None, source: str) -> N
         SceneError: For reflectance, 8-bit pictures, or a scale that cannot be.
 
     """
-    if scale is not None:
-        if not (np.isfinite(scale) and scale > 0):
-            raise SceneError(f"--scale {scale} is not a factor above 0")
-        return
-    if sample.dtype.itemsize == 1:
+    if scale is not None and not (np.isfinite(scale) and scale > 0):
+        raise SceneError(f"--scale {scale} is not a factor above 0")
+    if sample.dtype.itemsize == 1 and scale is None:
         raise SceneError(
             f"`{source}` holds {sample.dtype} pixels, too few values for reflectance",
             hint="use the original product; a stretched picture cannot be undone "
             "(--scale if a plain factor gives digital numbers)",
         )
-    if sample.dtype.kind != "f" or sample.size == 0:
+    if sample.size == 0:
         return
     low, high = float(sample.min()), float(sample.max())
-    if high <= _LARGEST_REFLECTANCE or np.any(sample != np.rint(sample)):
+    if low <= FILL_VALUE:
+        raise SceneError(
+            f"`{source}` holds values down to {low:.6g} that it does not call nodata",
+            hint=f"if that means nodata, name it: `rio edit-info --nodata {low:.6g}`",
+        )
+    if scale is not None:
+        if float(np.median(sample)) * scale > MAX_DN:
+            raise SceneError(
+                f"--scale {scale:g} brings most values of `{source}` past {MAX_DN}",
+                hint="digital numbers need no --scale, reflectance (0 to 1) 10000",
+            )
+        return
+    small = high <= LARGEST_REFLECTANCE
+    if sample.dtype.kind == "f" and (small or np.any(sample != np.rint(sample))):
         raise SceneError(
             f"`{source}` holds {sample.dtype} values from {low:.4g} to {high:.4g}, "
             "not digital numbers",
-            hint="if they are reflectance from 0 to 1, pass --scale 10000",
+            hint="if they are reflectance from 0 to 1, pass --scale 10000"
+            if small
+            else "if they are resampled digital numbers, pass --scale 1",
         )

@@ -29,6 +29,12 @@ def read_geobox(dataset: DatasetReader, *, source: str) -> GeoBox:
             f"`{source}` has no coordinate reference system",
             hint="set it with `rio edit-info --crs EPSG:32632` or `gdal_edit -a_srs`",
         )
+    if not (dataset.crs.is_projected or dataset.crs.is_geographic):
+        raise SceneError(
+            f"the CRS of `{source}` is neither projected nor geographic, so that "
+            "nothing says where on Earth it lies",
+            hint="set the CRS it really has, or bring it to one with `rio warp`",
+        )
     transform = dataset.transform
     if transform.b or transform.d:
         raise SceneError(

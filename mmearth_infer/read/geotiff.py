@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 import rasterio
 from rasterio import windows
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from mmearth_infer.errors import SceneError
@@ -35,6 +37,7 @@ GDAL's own default is 5 % of the machine's memory, which would let memory grow w
 the scene on a large machine.
 """
 
+_COARSE_PX: Final = 1024
 _SAMPLE_PX: Final = 256
 _SAMPLE_PLACES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 _HINT_CORRUPT: Final = "the file may be cut off or damaged; compare it with its source"
@@ -63,7 +66,7 @@ class GeoTiffSource:
             SceneError: If it cannot be read, or not as asked.
 
         """
-        self._name = Path(path).name
+        self._name = Path(path).name.partition("?")[0]  # what follows may be a secret
         self._threads = threads
         self._dataset = _open(path, threads=threads)
         try:
@@ -84,6 +87,11 @@ class GeoTiffSource:
         notes = check_resolution(geobox, allow=options.allow_resolution, source=name)
         if naming.warning:
             notes = (naming.warning, *notes)
+        if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+            notes = (
+                *notes,
+                f"`{name}` has a mask, which is not used: only nodata is",
+            )
         tags = dataset.tags()
         facts = product_facts(name, tags)
         level, level_evidence = decide_level(
@@ -100,6 +108,12 @@ class GeoTiffSource:
             darkest_dn=darkest_dn(self._to_dn(sample)),
             source=name,
         )
+        if options.scale and options.offset == "auto" and offset.dn:
+            raise SceneError(
+                f"`{name}` is scaled by --scale, and an offset of {offset.dn} is named "
+                f"by {offset.evidence}: it may be applied already",
+                hint="--offset none if its values are right, --offset -1000 if not",
+            )
         self._offset_dn = offset.dn
         self.scene = Scene(
             name=name,
@@ -126,25 +140,43 @@ class GeoTiffSource:
 
         Values that mean nothing was measured are 0.
         """
-        parts = []
-        for window in _sample_windows(self._dataset.height, self._dataset.width):
-            raw = self._read(window)
-            blank = ~np.isfinite(raw)
-            if self._nodata is not None:
-                blank |= raw == self._nodata
-            parts.append(np.where(blank, 0, raw).reshape(len(self._indexes), -1))
-        return np.concatenate(parts, axis=1)
+        parts = [
+            self._blanked(self._read(window))
+            for window in _sample_windows(self._dataset.height, self._dataset.width)
+        ]
+        sample = np.concatenate(parts, axis=1)
+        return sample if sample.any() else self._coarse_sample()
+
+    def _coarse_sample(self) -> NDArray[Any]:
+        """Return `(C, P)` values from all over the scene, which costs reading it."""
+        dataset = self._dataset
+        shape = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
+        whole = Window(row=0, col=0, height=dataset.height, width=dataset.width)
+        return self._blanked(self._read(whole, shape=shape))
+
+    def _blanked(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Return `(C, P)` values, 0 where nothing was measured."""
+        blank = ~np.isfinite(raw)
+        if self._nodata is not None:
+            blank |= raw == self._nodata
+        return np.where(blank, 0, raw).reshape(len(self._indexes), -1)
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return `dn_CHW` of a window inside the scene."""
         return self._to_dn(self._read(window))
 
-    def _read(self, window: Window) -> NDArray[Any]:
-        """Return the file's own values."""
+    def _read(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> NDArray[Any]:
+        """Return the file's own values, thinned out to a shape if one is given."""
         place = windows.Window(window.col, window.row, window.width, window.height)
         try:
             with _gdal(self._threads):
-                raw: NDArray[Any] = self._dataset.read(self._indexes, window=place)
+                raw: NDArray[Any] = self._dataset.read(
+                    self._indexes,
+                    window=place,
+                    out_shape=shape and (len(self._indexes), *shape),
+                )
         except RasterioError as error:
             raise SceneError(
                 f"cannot read rows {window.row} to {window.row + window.height} of "
@@ -182,8 +214,8 @@ def _open(path: str | Path, *, threads: int) -> DatasetReader:
         with _gdal(threads), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset: DatasetReader = rasterio.open(path, sharing=False)
-    except RasterioIOError as error:
-        if "://" not in str(path) and not Path(path).exists():
+    except (RasterioIOError, UnicodeError) as error:
+        if "://" not in str(path) and not os.path.exists(path):  # noqa: PTH110 -- never raises
             raise SceneError(
                 f"there is no file `{path}`",
                 hint="check the path; `demo` is the built-in scene",

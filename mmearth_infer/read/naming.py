@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def name_bands(
         index = {name: n for n, name in enumerate(said, start=1) if name != "-"}
         return Naming(index=index, evidence="named by --bands")
     found = [find_band(text) if text else None for text in descriptions]
-    if any(found):
+    if any(found) and not _merely_counted(descriptions):
         index = {}
         for n, name in enumerate(found, start=1):
             if name in index:
@@ -76,6 +77,14 @@ def name_bands(
     raise BandError(
         f"the {count} bands of `{source}` have no names",
         hint="name them in the order of the file, such as --bands B02,B03,B04",
+    )
+
+
+def _merely_counted(descriptions: Sequence[str | None]) -> bool:
+    """Tell `Band 1`, `Band 2`, ...: what some tools call any file's bands."""
+    return all(
+        text is not None and re.fullmatch(rf"band[ _-]?0*{n}", text.strip().lower())
+        for n, text in enumerate(descriptions, start=1)
     )
 
 

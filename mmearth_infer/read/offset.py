@@ -8,6 +8,7 @@ from every digital number of at least 1, and floor at 1, because 0 is nodata.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -32,7 +33,6 @@ DARK_PERCENTILE: Final = 1.0
 """The percentile of a band that counts as its darkest pixels."""
 
 _OFFSET_TAGS: Final = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
-_ENOUGH_PIXELS: Final = 1000
 
 
 class Offset(NamedTuple):
@@ -80,7 +80,7 @@ def decide_offset(  # noqa: PLR0913 -- every kind of evidence
     if facts.baseline is not None:
         dn = OFFSET_DN if facts.baseline >= FIRST_BASELINE else 0
         return Offset(dn, facts.baseline_evidence)
-    stated = {round(offset) for offset in band_offsets}
+    stated = {round(offset) for offset in band_offsets if math.isfinite(offset)}
     if stated - {0}:
         text = ", ".join(map(str, sorted(stated)))
         return Offset(
@@ -93,6 +93,8 @@ def decide_offset(  # noqa: PLR0913 -- every kind of evidence
             "the +1000 of baseline 04.00 were still in the pixels, but nothing says so",
             hint="--offset -1000 removes it, --offset none keeps the pixels",
         )
+    if darkest_dn is None:
+        return Offset(0, "no metadata name one, and no pixel was found to tell")
     return Offset(0, "no metadata name one, and some pixels are darker than 1000")
 
 
@@ -111,7 +113,7 @@ def _known_offset(text: str, key: str, *, source: str) -> int:
 
 
 def darkest_dn(dn_CP: NDArray[np.uint16]) -> float | None:
-    """Return the lowest dark percentile of any band, or None for too few pixels.
+    """Return the lowest dark percentile of any band, or None without pixels.
 
     Args:
         dn_CP: Sampled pixels by band, 0 where there are none.
@@ -120,6 +122,6 @@ def darkest_dn(dn_CP: NDArray[np.uint16]) -> float | None:
     lowest = [
         float(np.percentile(band[band > 0], DARK_PERCENTILE))
         for band in dn_CP
-        if np.count_nonzero(band) >= _ENOUGH_PIXELS
+        if band.any()
     ]
     return min(lowest) if lowest else None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 -- the type of a field
+from typing import Final
 
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import WindowError
 from mmearth_infer.read.options import SceneOptions
+
+MOST_THREADS: Final = 1024
+"""More is a slip of the keyboard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,5 +57,5 @@ class EmbedConfig:
         """
         if self.batch_size is not None and self.batch_size < 1:
             raise WindowError(f"--batch-size {self.batch_size} holds no tile")
-        if self.threads < 0:
+        if not 0 <= self.threads <= MOST_THREADS:
             raise WindowError(f"--threads {self.threads} is not a number of threads")

@@ -3,7 +3,8 @@
     scene -> read -> feed -> engine -> stitch -> write -> store
 
 Reading runs one swath ahead in a thread, writing one strip behind in another, and
-the engine in between; what is held at any time is a few rows of the scene.
+the engine in between. Very wide scenes go panel by panel, so that what is held at any
+time is a few rows of a part of the scene, however large it is.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mmearth_infer.engine.ort import OrtModel
 from mmearth_infer.errors import SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
 from mmearth_infer.feed.prefetch import prefetch
+from mmearth_infer.grid.plan import cells_up_to
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.provenance import geoemb, provenance
 from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
-from mmearth_infer.run.tiling import plan_scene, tiles_per_batch
+from mmearth_infer.run.tiling import PANEL_PX, plan_scene, tiles_per_batch
 from mmearth_infer.stitch.mosaic import Mosaic
 from mmearth_infer.write.zarr_store import ZarrSink, check_output
 
@@ -31,9 +33,15 @@ if TYPE_CHECKING:
 
     from mmearth_infer.grid.plan import TilePlan
     from mmearth_infer.run.config import EmbedConfig
-    from mmearth_infer.seams import Batch, Engine, Sink, Source, Strip
+    from mmearth_infer.seams import Engine, Sink, Source, Strip
 
 log = logging.getLogger("mmearth")
+
+SINGLE_ROW: Final = (
+    "the store has a single row or column of cells: GDAL and QGIS then find no "
+    "transform (rioxarray and xarray do)"
+)
+"""Said of stores that GDAL 3.12 opens with an identity transform."""
 
 
 class Progress(Protocol):
@@ -100,6 +108,9 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             window_px=config.window_px,
             halo_px=config.halo_px,
         )
+        if 1 in (plan.height, plan.width):
+            notes = (*notes, SINGLE_ROW)
+            log.warning(SINGLE_ROW)
         engine = model.engine(level=scene.level, output=output)
         sink = stack.enter_context(
             ZarrSink(
@@ -118,6 +129,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             plan=plan,
             channels=output.channels,
             batch_size=tiles_per_batch(config.batch_size, plan),
+            panel_cells=PANEL_PX // plan.stride_px,
             watch=watch,
             progress=progress or NoProgress(),
         )
@@ -150,6 +162,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     plan: TilePlan,
     channels: int,
     batch_size: int,
+    panel_cells: int,
     watch: Stopwatch,
     progress: Progress,
 ) -> int:
@@ -159,32 +172,32 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
         SceneError: If no pixel of the scene holds data.
 
     """
-    mosaic = Mosaic(plan, channels=channels, strip_rows=sink.chunk_rows)
     progress.start(cells=plan.cell_count, pixels=source.scene.geobox.pixels)
-    valid_cells = 0
+    valid_cells = done_cells = 0
 
     def write(strip: Strip) -> None:
         with watch.busy("write"):
             sink.write(strip)
 
-    with (
-        ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer,
-        prefetch(watch.timed("read", read_swaths(source, plan))) as swaths,
-    ):
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer:
         written: Future[None] | None = None
-        for swath in swaths:
-            for batch in cut_batches(swath, plan, size=batch_size):
-                with watch.busy("compute"):
-                    features_NDhw = engine(batch.dn_NCHW)
-                with watch.busy("stitch"):
-                    mosaic.place(batch, features_NDhw)
-                progress.reach(_cells_before_end_of(batch, plan))
-            for strip in mosaic.finish(swath):
-                valid_cells += int((strip.valid_hW > 0).sum())
-                if written is not None:
-                    written.result()
-                written = writer.submit(write, strip)
-            progress.reach(swath.row.core_stop * plan.width)
+        for panel in plan.panels(widest=panel_cells, multiple=sink.chunk_cells):
+            mosaic = Mosaic(panel, channels=channels, strip_rows=sink.chunk_cells)
+            with prefetch(watch.timed("read", read_swaths(source, panel))) as swaths:
+                for swath in swaths:
+                    for batch in cut_batches(swath, panel, size=batch_size):
+                        with watch.busy("compute"):
+                            features_NDhw = engine(batch.dn_NCHW)
+                        with watch.busy("stitch"):
+                            mosaic.place(batch, features_NDhw)
+                        progress.reach(done_cells + cells_up_to(batch.tiles[-1], panel))
+                    for strip in mosaic.finish(swath):
+                        valid_cells += int((strip.valid_hW > 0).sum())
+                        if written is not None:
+                            written.result()
+                        written = writer.submit(write, strip)
+            done_cells += panel.cell_count
+            progress.reach(done_cells)
         if written is not None:
             written.result()
     if valid_cells == 0:
@@ -193,9 +206,3 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
             hint="check the bands and the nodata value with `mmearth info`",
         )
     return valid_cells
-
-
-def _cells_before_end_of(batch: Batch, plan: TilePlan) -> int:
-    """Count the cells that are done once a batch is, row by row of tiles."""
-    core = batch.tiles[-1].core
-    return core.row * plan.width + core.height * (core.col + core.width)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmearth_infer.grid.window import Window
 from mmearth_infer.seams import Strip
 
 if TYPE_CHECKING:
@@ -41,6 +42,16 @@ class Mosaic:
         self._top = 0
         self._features, self._valid = self._blank()
 
+    @property
+    def _frame(self) -> Window:
+        """The cells that are held."""
+        return Window(
+            row=self._top,
+            col=self._plan.first_col,
+            height=self._rows,
+            width=self._plan.width,
+        )
+
     def _blank(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         shape = (self._channels, self._rows, self._plan.width)
         features_DhW = np.full(shape, np.nan, dtype=np.float32)
@@ -50,16 +61,21 @@ class Mosaic:
         """Copy the core of each tile to where it belongs."""
         for tile, features_Dhw in zip(batch.tiles, features_NDhw, strict=True):
             rows, cols = tile.core.seen_from(tile.cells).slices
-            down, across = tile.core.slices
-            here = slice(down.start - self._top, down.stop - self._top)
-            self._features[:, here, across] = features_Dhw[:, rows, cols]
+            place = tile.core.seen_from(self._frame)
+            down, across = place.slices
+            self._features[:, down, across] = features_Dhw[:, rows, cols]
 
     def finish(self, swath: Swath) -> Iterator[Strip]:
         """Take a swath as complete and yield the strips that are now finished."""
         start, stop = swath.row.core_start, swath.row.core_stop
         here = slice(start - self._top, stop - self._top)
-        seen = slice(start - swath.row.start, stop - swath.row.start)
-        valid_hW = swath.valid_hw[seen, : self._plan.width]
+        kept = Window(
+            row=start,
+            col=self._plan.first_col,
+            height=stop - start,
+            width=self._plan.width,
+        ).seen_from(self._plan.swath_cells(swath.row))
+        valid_hW = swath.valid_hw[kept.slices]
         self._valid[here] = valid_hW
         self._features[:, here][:, valid_hW == 0] = np.nan
         last = stop == self._plan.height
@@ -76,5 +92,8 @@ class Mosaic:
         for row in range(0, whole, self._strip_rows):
             rows = slice(row, min(row + self._strip_rows, whole))
             yield Strip(
-                row=top + row, features_DhW=features[:, rows], valid_hW=valid[rows]
+                row=top + row,
+                col=self._plan.first_col,
+                features_DhW=features[:, rows],
+                valid_hW=valid[rows],
             )

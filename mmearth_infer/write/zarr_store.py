@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 from contextlib import contextmanager
@@ -85,20 +86,21 @@ class ZarrSink:
             StoreError: If something is there, or the place cannot be written.
 
         """
-        self.path = Path(path).resolve()
+        check_output(Path(path), overwrite=overwrite)
+        with _disk_errors(Path(path)):
+            self.path = Path(path).resolve()
         self._partial = self.path.with_name(f"{self.path.name}.partial")
-        self._old = self.path.with_name(f"{self.path.name}.old")
         self._overwrite = overwrite
-        check_output(self.path, overwrite=overwrite)
-        self.chunk_rows = chunk_side(channels)
+        self.chunk_cells = chunk_side(channels)
         self._provenance = provenance
         with _disk_errors(self.path):
-            for left_over in (self._partial, self._old):
-                check_ours(left_over)
-            if self._partial.exists():
-                shutil.rmtree(self._partial)
-            self._group = self._create(box, channels, geoemb)
-            self._quality = self._create_quality(box)
+            _clear_left_over(self._partial)
+            try:
+                self._group = self._create(box, channels, geoemb)
+                self._quality = self._create_quality(box)
+            except BaseException:
+                shutil.rmtree(self._partial, ignore_errors=True)
+                raise
 
     def _create(self, box: GeoBox, channels: int, geoemb: dict[str, Any]) -> zarr.Group:
         """Write the metadata of the group and of every array."""
@@ -109,7 +111,7 @@ class ZarrSink:
                 PROVENANCE: {COMPLETE: False, **self._provenance},
             },
         )
-        side = self.chunk_rows
+        side = self.chunk_cells
         self._embedding = group.create_array(
             EMBEDDING,
             shape=(channels, box.height, box.width),
@@ -132,11 +134,12 @@ class ZarrSink:
 
     def _create_quality(self, box: GeoBox) -> zarr.Group:
         """Write the metadata of the quality group."""
+        side = self.chunk_cells
         group = zarr.create_group(LocalStore(self._partial / QUALITY), zarr_format=2)
         self._valid = group.create_array(
             "valid",
             shape=(box.height, box.width),
-            chunks=(min(self.chunk_rows, box.height), box.width),
+            chunks=(min(side, box.height), min(side, box.width)),
             dtype="float32",
             fill_value=np.nan,
             attributes={
@@ -150,16 +153,18 @@ class ZarrSink:
         return group
 
     def write(self, strip: Strip) -> None:
-        """Write a strip, which is a whole row of chunks.
+        """Write a strip, which fills whole chunks.
 
         Raises:
             StoreError: If the disk does not take it.
 
         """
-        rows = slice(strip.row, strip.row + strip.valid_hW.shape[0])
+        height, width = strip.valid_hW.shape
+        rows = slice(strip.row, strip.row + height)
+        cols = slice(strip.col, strip.col + width)
         with _disk_errors(self.path):
-            self._embedding[:, rows, :] = strip.features_DhW
-            self._valid[rows, :] = strip.valid_hW
+            self._embedding[:, rows, cols] = strip.features_DhW
+            self._valid[rows, cols] = strip.valid_hW
 
     def finish(self) -> None:
         """Mark the store complete and give it its name.
@@ -175,12 +180,20 @@ class ZarrSink:
             _consolidate(self._quality.store)
             _consolidate(self._group.store)
             if self._overwrite and self.path.exists():
-                if self._old.exists():  # of a run that was killed right here
-                    shutil.rmtree(self._old)
-                self.path.rename(self._old)
+                self._replace()
+            else:
+                self._partial.rename(self.path)
+
+    def _replace(self) -> None:
+        """Put the store where another is, which is removed only after that."""
+        aside = self.path.with_name(f".{self.path.name}.replaced-{os.getpid()}")
+        self.path.rename(aside)
+        try:
             self._partial.rename(self.path)
-            if self._old.exists():
-                shutil.rmtree(self._old)
+        except BaseException:
+            aside.rename(self.path)
+            raise
+        shutil.rmtree(aside)
 
     def __enter__(self) -> Self:
         """Return the sink."""
@@ -199,25 +212,29 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         StoreError: Naming what is there.
 
     """
-    if path.exists() and not overwrite:
+    if not os.path.lexists(path):  # False, too, for what this user may not look at
+        return
+    if not overwrite:
         raise StoreError(
             f"`{path}` exists already", hint="--overwrite replaces it, once done"
         )
-    check_ours(path)
-
-
-def check_ours(path: Path) -> None:
-    """Refuse a path that holds anything but a store of ours: it would be removed.
-
-    Raises:
-        StoreError: Naming what is there.
-
-    """
-    if path.exists() and not is_store(path):
+    if not is_store(path):
         raise StoreError(
             f"`{path}` is not a store made by mmearth, so it is not replaced",
             hint="choose another -o, or remove it yourself",
         )
+
+
+def _clear_left_over(path: Path) -> None:
+    """Remove what a killed run left: a store of ours, or a folder without a file."""
+    if not path.exists():
+        return
+    if not is_store(path) and any(inside.is_file() for inside in path.rglob("*")):
+        raise StoreError(
+            f"`{path}` is in the way and is not a store made by mmearth",
+            hint="choose another -o, or remove it yourself",
+        )
+    shutil.rmtree(path)
 
 
 def is_store(path: Path) -> bool:

@@ -5,15 +5,22 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import rasterio.shutil
 from affine import Affine
 
+from mmearth_infer.contract.manifest import manifest_to_json
 from tests.conftest import Ran
-from tests.helpers.models import newer_manifest_text, write_echo_model
+from tests.helpers.models import (
+    echo_manifest,
+    newer_manifest_text,
+    write_echo_model,
+)
 from tests.helpers.scenes import UTM, random_dn, write_scene
 
 Mmearth = Callable[..., Ran]
@@ -89,6 +96,27 @@ def bright(folder: Path) -> Path:
     return write_scene(folder / "s.tif", random_dn() + 1000)
 
 
+def fill_not_called_nodata(folder: Path) -> Path:
+    dn = random_dn().astype(np.int16)
+    dn[:, :9] = -9999
+    return write_scene(folder / "s.tif", dn)
+
+
+def nowhere_on_earth(folder: Path) -> Path:
+    return write_scene(folder / "s.tif", crs='LOCAL_CS["site",UNIT["metre",1]]')
+
+
+def reflectance_away_from_the_diagonals(folder: Path) -> Path:
+    pixels = np.zeros((12, 1500, 1500), dtype="f4")
+    pixels[:, :100, 600:800] = 0.3
+    return write_scene(folder / "s.tif", pixels, compress="deflate")
+
+
+def scaled_with_offset(folder: Path) -> Path:
+    pixels = (random_dn() / 10_000).astype("f4")
+    return write_scene(folder / "s.tif", pixels, tags={"BOA_ADD_OFFSET": "-1000"})
+
+
 def rgb_without_level(folder: Path) -> Path:
     return write_scene(folder / "s.tif", random_dn(3), bands=["B2", "B3", "B4"])
 
@@ -109,6 +137,9 @@ SCENES: dict[str, tuple[Make, str, str]] = {
     "south up": (south_up, "is not north-up", "warp"),
     "20 m pixels": (coarse, "are 20 x 20 m", "--allow-resolution"),
     "offset unclear": (bright, "+1000 of baseline 04.00", "--offset -1000"),
+    "fill value": (fill_not_called_nodata, "down to -9999", "--nodata -9999"),
+    "local CRS": (nowhere_on_earth, "neither projected nor", "rio warp"),
+    "hidden reflectance": (reflectance_away_from_the_diagonals, "0.3", "--scale"),
     "level unclear": (rgb_without_level, "lacks B1", "--bands"),
 }
 
@@ -160,6 +191,16 @@ def test_the_flag_in_the_hint_helps(
     assert warning is None or warning in ran.stderr
 
 
+def test_a_scaled_scene_with_an_offset_is_asked_about(
+    tmp_path: Path, echo_model: Path, mmearth: Mmearth
+) -> None:
+    """Reflectance usually has the offset applied already, but its tags may not."""
+    scene, out = scaled_with_offset(tmp_path), tmp_path / "s.zarr"
+    args = ("embed", scene, "-o", out, "--model", echo_model, "--scale", 10_000)
+    check_two_lines(mmearth(*args), "may be applied already", "--offset none")
+    assert mmearth(*args, "--offset", "none").code == 0
+
+
 def test_degrees_work_and_are_warned_of(
     tmp_path: Path, echo_model: Path, mmearth: Mmearth
 ) -> None:
@@ -203,6 +244,33 @@ def broken_manifest(folder: Path) -> Path:
     return write_echo_model(folder / "m.onnx", manifest_text='{"schema": 1}')
 
 
+def other_channels(folder: Path) -> Path:
+    """A manifest that promises more channels than the graph gives."""
+    manifest = echo_manifest()
+    more = replace(manifest, outputs=(replace(manifest.outputs[0], channels=24),))
+    return write_echo_model(folder / "m.onnx", manifest_text=manifest_to_json(more))
+
+
+def nan_in_manifest(folder: Path) -> Path:
+    text = manifest_to_json(echo_manifest()).replace("0.0", "NaN", 1)
+    return write_echo_model(folder / "m.onnx", manifest_text=text)
+
+
+def weights_elsewhere(folder: Path) -> Path:
+    """An ONNX file that names another file for its weights."""
+    path = write_echo_model(folder / "m.onnx")
+    model = onnx.load(path)
+    axes = model.graph.initializer[0]
+    raw = onnx.numpy_helper.to_array(axes).tobytes()
+    axes.ClearField("int64_data")
+    axes.raw_data = raw
+    onnx.external_data_helper.set_external_data(axes, location="w.bin")
+    axes.ClearField("raw_data")
+    (folder / "w.bin").write_bytes(raw)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def foreign_manifest(folder: Path) -> Path:
     """A manifest that names an output the graph does not have."""
     path = write_echo_model(folder / "other.onnx")
@@ -221,6 +289,8 @@ def foreign_manifest(folder: Path) -> Path:
         (newer_manifest, "schema version 99", "upgrade"),
         (broken_manifest, "is not valid", "mmearth export"),
         (foreign_manifest, "does not describe", "mmearth export"),
+        (nan_in_manifest, "is not valid", "mmearth export"),
+        (weights_elsewhere, "keeps weights in other files", "mmearth export"),
     ],
 )
 @pytest.mark.parametrize("command", ["embed", "info"])
@@ -241,6 +311,21 @@ def test_models_that_cannot_be_used(
     assert not list(tmp_path.glob("*.zarr*"))
 
 
+def test_a_manifest_that_promises_other_channels(
+    tmp_path: Path, mmearth: Mmearth
+) -> None:
+    out = tmp_path / "s.zarr"
+    ran = mmearth("embed", "demo", "-o", out, "--model", other_channels(tmp_path))
+    check_two_lines(ran, "its manifest promises (1, 24,", "mmearth export")
+    assert not list(tmp_path.glob("*.zarr*"))
+
+
+def test_the_demo_lacks_b10(tmp_path: Path, mmearth: Mmearth) -> None:
+    model = write_echo_model(tmp_path / "m.onnx", echo_manifest(bands=["B9", "B10"]))
+    ran = mmearth("embed", "demo", "-o", tmp_path / "s.zarr", "--model", model)
+    check_two_lines(ran, "lacks B10", "another --model")
+
+
 def test_a_stage_the_model_does_not_give(tmp_path: Path, mmearth: Mmearth) -> None:
     ran = mmearth("embed", "demo", "-o", tmp_path / "s.zarr", "--stage", 2)
     check_two_lines(ran, "does not give stage 2", "it gives stage 4")
@@ -254,6 +339,7 @@ def test_a_stage_the_model_does_not_give(tmp_path: Path, mmearth: Mmearth) -> No
         (("--halo", -16), "--halo -16"),
         (("--batch-size", 0), "--batch-size 0"),
         (("--threads", -1), "--threads -1"),
+        (("--threads", 10**12), "--threads 1000000000000"),
         (("--bands", "B2,B3"), "names 2 bands"),
         (("--bands", "B2,X9"), "`X9`"),
         (("--scale", "-1"), "--scale -1"),
@@ -286,8 +372,10 @@ def test_an_output_that_exists(tmp_path: Path, mmearth: Mmearth) -> None:
 def test_outputs_that_cannot_be_written(tmp_path: Path, mmearth: Mmearth) -> None:
     """Below a file; and in a folder without permission, where that means anything."""
     (tmp_path / "file").touch()
-    ran = mmearth("embed", "demo", "-o", tmp_path / "file" / "s.zarr")
-    check_two_lines(ran, "cannot write", "choose another place")
+    for out in (tmp_path / "file" / "s.zarr", tmp_path / ("x" * 300)):
+        ran = mmearth("embed", "demo", "-o", out)
+        check_two_lines(ran, "cannot write", "choose another place")
+        assert mmearth("info", out).code == 1
     sealed = tmp_path / "sealed"
     sealed.mkdir(mode=0o500)
     if os.geteuid() == 0:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import mmearth_export.verify
 from mmearth_export.artifact import describe, write_verified
-from mmearth_export.to_onnx import write_onnx
+from mmearth_export.to_onnx import encoder_graph, write_onnx
 from mmearth_export.untrained import CONFIG, untrained_encoder, write_untrained
 from mmearth_export.wrapper import standardise
 from mmearth_infer.cli.main import cli
@@ -23,8 +23,8 @@ from mmearth_infer.contract.manifest import Manifest, Provenance
 from mmearth_infer.contract.normalize import Statistics
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.ort import OrtEngine, OrtModel
-from mmearth_infer.errors import VerificationError
-from mmearth_training.model.encoder import Encoder, EncoderConfig, Size
+from mmearth_infer.errors import ModelError, VerificationError
+from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig, Size
 from mmearth_training.published import load_published
 from tests.conftest import Ran
 from tests.helpers.data import GOLDEN, needs_golden
@@ -99,11 +99,12 @@ def test_golden_outputs_through_onnx_runtime(golden_model: Path) -> None:
     cut = golden_model.with_name("cut.onnx")
     onnx.save(graph, cut)
     # All above 0, or a pixel would count as missing; 8 costs 5e-7 of rounding.
+    model = OrtModel(cut)
     engine = OrtEngine(
-        OrtModel(cut).session,
+        model.session,
         mean_C=np.full(12, 8, dtype=np.float32),
         std_C=np.ones(12, dtype=np.float32),
-        output="stage4",
+        output=model.file.manifest.output(4),
     )
     golden = np.load(GOLDEN / "dense_atto_patch16.npz")["padded_map"]
     ours = engine(golden_input() + np.float32(8))
@@ -231,6 +232,15 @@ def test_a_graph_with_other_axes_is_refused(tmp_path: Path) -> None:
     wrong = replace(manifest, outputs=(replace(manifest.outputs[0], channels=31),))
     with pytest.raises(VerificationError, match="`stage4` has the axes"):
         mmearth_export.verify.verify(OrtModel(out), encoder, wrong)
+
+
+def test_huge_is_too_large_for_one_file() -> None:
+    """Said before anything is traced; the largest that fits is large."""
+    config = EncoderConfig(size=SIZES["huge"])
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    with pytest.raises(ModelError, match=r"take 2\.\d GiB"):
+        encoder_graph(encoder, manifest_of(config))
 
 
 def test_missing_pixels_enter_as_0() -> None:

@@ -211,6 +211,25 @@ def test_bands_that_nothing_names(tmp_path: Path) -> None:
         load_published(path)
 
 
+@pytest.mark.parametrize("shape", [(), (49,), (49, 1, 8), (7, 7, 1, 8)])
+def test_a_kernel_of_another_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    state = small_state()
+    state["encoder.stages.0.0.dwconv.kernel"] = torch.zeros(shape)
+    path = write_checkpoint(tmp_path / "pt.pth", state)
+    with pytest.raises(ModelError, match=f"has {len(shape)} axes"):
+        load_published(path)
+
+
+def test_a_block_number_out_of_all_proportion(tmp_path: Path) -> None:
+    """A name alone never makes the network deep."""
+    state = small_state()
+    name = "encoder.stages.0.2000000000.dwconv.bias"
+    state[name] = state["encoder.stages.0.0.dwconv.bias"]
+    path = write_checkpoint(tmp_path / "pt.pth", state)
+    with pytest.raises(ModelError, match="do not fit"):
+        load_published(path)
+
+
 def test_a_kernel_that_is_no_square(tmp_path: Path) -> None:
     state = small_state()
     key = "encoder.initial_conv.0.kernel"

@@ -161,6 +161,8 @@ def _dense_tensor(key: str, value: Tensor, *, depthwise: bool) -> Tensor:
         is_row = value.ndim > 1 and value.numel() == value.shape[-1]
         is_vector = key.endswith((".bias", ".gamma", ".beta"))
         return value.reshape(-1) if is_row and is_vector else value.clone()
+    if value.ndim not in ((2,) if depthwise else (2, 3)):
+        raise ModelError(f"kernel `{key}` has {value.ndim} axes", hint=_HINT)
     if not depthwise and value.ndim == 2:  # noqa: PLR2004 -- one position, its axis left out
         value = value[None]
     side = math.isqrt(value.shape[0])
@@ -179,11 +181,8 @@ def _infer_config(
     state: Mapping[str, Tensor], *, original_stem: bool, path: Path
 ) -> EncoderConfig:
     """Read depths, dims, bands and patch size off the tensors."""
-    depths = [0] * STAGES
-    for key in state:
-        found = _STAGE_KEY.match(key)
-        if found and int(found[1]) < STAGES:
-            depths[int(found[1])] = max(depths[int(found[1])], int(found[2]) + 1)
+    blocks = {(m[1], m[2]) for m in map(_STAGE_KEY.match, state) if m}
+    depths = [sum(stage == str(n) for stage, _ in blocks) for n in range(STAGES)]
     try:
         dims = [state[f"stages.{n}.0.norm.weight"].shape[0] for n in range(STAGES)]
         first = state["stem.0.weight" if original_stem else "initial_conv.0.weight"]

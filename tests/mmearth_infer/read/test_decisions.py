@@ -43,6 +43,12 @@ class TestNaming:
         with pytest.raises(BandError, match="bands 1 and 2 of `f`"):
             name_bands(["B02", "blue"], (), source="f")
 
+    def test_bands_that_are_merely_counted_have_no_names(self) -> None:
+        """`Band 1`, `Band 2`, ... is what some tools call the bands of any file."""
+        with pytest.raises(BandError, match="the 4 bands of `f` have no names"):
+            name_bands([f"Band {n}" for n in range(1, 5)], (), source="f")
+        assert name_bands(["Band 4", "Band 3"], (), source="f").index["B4"] == 1
+
     def test_the_number_of_names_must_fit(self) -> None:
         with pytest.raises(BandError, match="names 1 bands, `f` has 2"):
             name_bands([None, None], ("B2",), source="f")
@@ -137,6 +143,9 @@ class TestOffset:
         assert offset_of(name=f"{OLD}.tif", darkest=1044) == 0
         assert offset_of(darkest=None) == 0
 
+    def test_a_band_offset_that_is_no_number_says_nothing(self) -> None:
+        assert offset_of(band_offsets=(float("nan"),)) == 0
+
     @pytest.mark.parametrize("text", ["-200", "many"])
     def test_an_offset_no_product_has_is_refused(self, text: str) -> None:
         with pytest.raises(SceneError, match="products have 0 or -1000"):
@@ -151,4 +160,5 @@ class TestOffset:
         pixels = np.tile(np.arange(2000, dtype=np.uint16), (2, 1))
         pixels[1] += 500
         assert darkest_dn(pixels) == pytest.approx(np.percentile(range(1, 2000), 1))
-        assert darkest_dn(pixels[:, :10]) is None
+        assert darkest_dn(pixels[:, :0]) is None
+        assert darkest_dn(np.zeros_like(pixels)) is None

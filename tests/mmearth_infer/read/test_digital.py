@@ -53,18 +53,33 @@ def test_reflectance_comes_back_as_digital_numbers(dn: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "message", "scale"),
     [
-        (np.array([0.01, 0.4], dtype="f4"), "float32 values from 0.01 to 0.4"),
-        (np.array([100.5, 4000.25], dtype="f8"), "not digital numbers"),
-        (np.array([3, 250], dtype="u1"), "uint8 pixels"),
+        (np.array([0.01, 0.4], dtype="f4"), "float32 values from 0.01 to 0.4", 10_000),
+        (np.array([100.5, 4000.25], dtype="f8"), "not digital numbers", 1),
+        (np.array([3, 250], dtype="u1"), "uint8 pixels", 40),
     ],
 )
-def test_values_that_are_no_digital_numbers(values: np.ndarray, message: str) -> None:
+def test_values_that_are_no_digital_numbers(
+    values: np.ndarray, message: str, scale: float
+) -> None:
+    """Refused with a hint at the scale that helps."""
     with pytest.raises(SceneError, match=message) as error:
         check_values(values, scale=None, source="f")
     assert "--scale" in str(error.value.hint)
-    check_values(values, scale=10_000, source="f")
+    check_values(values, scale=scale, source="f")
+
+
+def test_a_scale_that_saturates_is_refused() -> None:
+    with pytest.raises(SceneError, match="past 65535"):
+        check_values(np.array([300, 2000], dtype="u2"), scale=10_000, source="f")
+
+
+@pytest.mark.parametrize("scale", [None, 10_000])
+def test_fill_values_that_are_not_called_nodata(scale: float | None) -> None:
+    with pytest.raises(SceneError, match="down to -9999") as error:
+        check_values(np.array([-9999, 5], dtype="i2"), scale=scale, source="f")
+    assert "--nodata -9999" in str(error.value.hint)
 
 
 def test_digital_numbers_in_floats_pass() -> None:

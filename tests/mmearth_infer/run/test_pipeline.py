@@ -51,24 +51,28 @@ class ArraySource:
 
 
 class ArraySink:
-    """Strips in memory; every row must come once, in order."""
+    """Strips in memory; every chunk must come whole, and once."""
 
-    def __init__(self, chunk_rows: int) -> None:
-        self.chunk_rows = chunk_rows
-        self.strips: list[Strip] = []
+    def __init__(self, chunk_cells: int, cells: tuple[int, int]) -> None:
+        self.chunk_cells = chunk_cells
+        self.valid = np.full(cells, -1, dtype=np.float32)
+        self.features = np.empty((0, *cells), dtype=np.float32)
 
     def write(self, strip: Strip) -> None:
-        assert strip.row == sum(s.valid_hW.shape[0] for s in self.strips)
-        assert strip.row % self.chunk_rows == 0
-        self.strips.append(strip)
-
-    @property
-    def features(self) -> np.ndarray:
-        return np.concatenate([s.features_DhW for s in self.strips], axis=1)
-
-    @property
-    def valid(self) -> np.ndarray:
-        return np.concatenate([s.valid_hW for s in self.strips], axis=0)
+        height, width = strip.valid_hW.shape
+        for start, length, end in (
+            (strip.row, height, self.valid.shape[0]),
+            (strip.col, width, self.valid.shape[1]),
+        ):
+            assert start % self.chunk_cells == 0
+            assert length % self.chunk_cells == 0 or start + length == end
+        place = np.s_[strip.row : strip.row + height, strip.col : strip.col + width]
+        assert (self.valid[place] == -1).all()
+        self.valid[place] = strip.valid_hW
+        if not len(self.features):
+            shape = (len(strip.features_DhW), *self.valid.shape)
+            self.features = np.zeros(shape, dtype=np.float32)
+        self.features[:, place[0], place[1]] = strip.features_DhW
 
 
 def neighbourhood_engine(dn_NCHW: np.ndarray) -> np.ndarray:
@@ -87,10 +91,12 @@ def mosaic(
     window: int,
     halo: int,
     batch: int = 3,
-    chunk_rows: int = 4,
+    chunk: int = 4,
+    panel: int = 999,
     engine: Callable[[np.ndarray], np.ndarray] = neighbourhood_engine,
 ) -> tuple[ArraySource, ArraySink, int]:
-    source, sink = ArraySource(dn), ArraySink(chunk_rows)
+    source = ArraySource(dn)
+    sink = ArraySink(chunk, (-(-dn.shape[1] // STRIDE), -(-dn.shape[2] // STRIDE)))
     plan = plan_tiles(
         height_px=dn.shape[1],
         width_px=dn.shape[2],
@@ -106,6 +112,7 @@ def mosaic(
         plan=plan,
         channels=dn.shape[0],
         batch_size=batch,
+        panel_cells=panel,
         watch=Stopwatch(),
         progress=NoProgress(),
     )
@@ -118,7 +125,8 @@ def mosaic(
     width=st.integers(1, 60),
     window=st.sampled_from([12, 16, 28]),
     batch=st.integers(1, 7),
-    chunk_rows=st.sampled_from([1, 2, 4, 8, 16]),
+    chunk=st.sampled_from([1, 2, 4, 8, 16]),
+    panel=st.sampled_from([1, 4, 9, 999]),
     seed=st.integers(0, 99),
     blank=st.floats(0, 1),
 )
@@ -127,20 +135,21 @@ def test_tiled_equals_untiled(
     width: int,
     window: int,
     batch: int,
-    chunk_rows: int,
+    chunk: int,
+    panel: int,
     seed: int,
     blank: float,
 ) -> None:
-    """With a halo as large as the engine's reach, any window, batch size and chunk
-    give the map of the whole scene, NaN where a cell holds no data; every row of the
-    scene is read once.
+    """With a halo as large as the engine's reach, any window, batch size, chunk and
+    panel give the map of the whole scene, NaN where a cell holds no data; every row of
+    the scene is read once a panel.
     """
     rng = np.random.default_rng(seed)
     dn = rng.integers(0, 99, (2, height, width), dtype=np.uint16)
     dn[:, : round(height * blank), : width // 2] = 0
     dn[0, -1, -1] = 7
     source, sink, valid_cells = mosaic(
-        dn, window=window, halo=STRIDE, batch=batch, chunk_rows=chunk_rows
+        dn, window=window, halo=STRIDE, batch=batch, chunk=chunk, panel=panel
     )
     padded = np.pad(dn, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE)))
     expected = neighbourhood_engine(padded[None])[0]
@@ -150,7 +159,8 @@ def test_tiled_equals_untiled(
     np.testing.assert_array_equal(sink.features, expected)
     np.testing.assert_array_equal(sink.valid, np.float32(valid))
     assert valid_cells == (valid > 0).sum()
-    assert (source.rows_read == 1).all()
+    panels = -(-valid.shape[1] // (max(panel // chunk, 1) * chunk))
+    assert (source.rows_read == panels).all()
 
 
 def test_without_halo_the_engine_sees_each_window_alone() -> None:

@@ -179,7 +179,7 @@ def open_sink(path: Path, *, overwrite: bool = False) -> ZarrSink:
 
 def fill(sink: ZarrSink, value: float) -> None:
     features = np.full((2, 3, 4), value, dtype=np.float32)
-    sink.write(Strip(row=0, features_DhW=features, valid_hW=features[0]))
+    sink.write(Strip(row=0, col=0, features_DhW=features, valid_hW=features[0]))
 
 
 def value_in(path: Path) -> float:
@@ -217,18 +217,50 @@ def test_overwriting_keeps_the_old_store_until_the_new_is_complete(
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 
-def test_a_kill_between_two_renames_costs_nothing(tmp_path: Path) -> None:
-    """What a kill while replacing leaves behind never stops the next run."""
-    out, old = tmp_path / "s.zarr", tmp_path / "s.zarr.old"
+def test_an_interrupt_between_two_renames_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old store is back under its name."""
+    out = tmp_path / "s.zarr"
     with open_sink(out) as sink:
         fill(sink, 1)
         sink.finish()
-    shutil.copytree(out, old)
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with open_sink(out, overwrite=True) as sink:
+        fill(sink, 2)
+        with pytest.raises(KeyboardInterrupt):
+            sink.finish()
+    assert value_in(out) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_a_backup_beside_the_store_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "s.zarr"
+    with open_sink(out) as sink:
+        fill(sink, 1)
+        sink.finish()
+    shutil.copytree(out, tmp_path / "s.zarr.old")
     with open_sink(out, overwrite=True) as sink:
         fill(sink, 2)
         sink.finish()
+    assert value_in(tmp_path / "s.zarr.old") == 1
     assert value_in(out) == 2
-    assert not old.exists()
+
+
+def test_what_a_kill_at_the_very_start_leaves_is_cleared_away(tmp_path: Path) -> None:
+    out = tmp_path / "s.zarr"
+    (tmp_path / "s.zarr.partial" / "embedding").mkdir(parents=True)
+    with open_sink(out) as sink:
+        fill(sink, 1)
+        sink.finish()
+    assert value_in(out) == 1
 
 
 def test_a_link_to_a_store_stays_a_link(tmp_path: Path) -> None:
@@ -256,7 +288,7 @@ def test_a_killed_run_is_cleared_away(tmp_path: Path) -> None:
     assert value_in(out) == 2
 
 
-@pytest.mark.parametrize("name", ["s.zarr", "s.zarr.partial", "s.zarr.old"])
+@pytest.mark.parametrize("name", ["s.zarr", "s.zarr.partial"])
 def test_nothing_but_our_own_stores_is_ever_removed(tmp_path: Path, name: str) -> None:
     """A folder of photos, a foreign store, a file: refused, and still there."""
     precious = tmp_path / name / "photo.jpg"

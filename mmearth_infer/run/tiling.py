@@ -23,8 +23,8 @@ DEFAULT_HALO_PX: Final = 64
 PANEL_PX: Final = 16_384
 """Widest part of a scene that is worked on at once; wider ones go panel by panel.
 
-A Sentinel-2 tile, 10 980 px, is one panel. Memory grows with the width of a panel:
-612 MB for 2745 px, 888 MB for 5490 px, and no further beyond this.
+A Sentinel-2 tile, 10 980 px, is one panel and takes 1.2 GB; memory grows with the width
+up to one panel, and no further (docs/benchmarks/defaults.md).
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -69,11 +70,10 @@ class GeoTiffSource:
         self._name = Path(path).name.partition("?")[0]  # what follows may be a secret
         self._threads = threads
         self._dataset = _open(path, threads=threads)
-        try:
+        with ExitStack() as closing:  # unless all goes well
+            closing.callback(self._dataset.close)
             self._decide(options, wanted)
-        except BaseException:
-            self._dataset.close()
-            raise
+            closing.pop_all()
 
     def _decide(self, options: SceneOptions, wanted: Sequence[str] | None) -> None:
         """Find bands, level, offset and place; refuse what cannot be embedded."""

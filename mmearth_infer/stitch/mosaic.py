@@ -29,7 +29,7 @@ class Mosaic:
         """Start at the northern edge.
 
         Args:
-            plan: The tiling.
+            plan: The tiling, or a panel of it.
             channels: D, values a cell.
             strip_rows: Rows of a strip; the last one may have fewer.
 

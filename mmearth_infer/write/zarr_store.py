@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -95,12 +95,11 @@ class ZarrSink:
         self._provenance = provenance
         with _disk_errors(self.path):
             _clear_left_over(self._partial)
-            try:
+            with ExitStack() as clearing:  # unless all goes well
+                clearing.callback(shutil.rmtree, self._partial, ignore_errors=True)
                 self._group = self._create(box, channels, geoemb)
                 self._quality = self._create_quality(box)
-            except BaseException:
-                shutil.rmtree(self._partial, ignore_errors=True)
-                raise
+                clearing.pop_all()
 
     def _create(self, box: GeoBox, channels: int, geoemb: dict[str, Any]) -> zarr.Group:
         """Write the metadata of the group and of every array."""
@@ -188,11 +187,10 @@ class ZarrSink:
         """Put the store where another is, which is removed only after that."""
         aside = self.path.with_name(f".{self.path.name}.replaced-{os.getpid()}")
         self.path.rename(aside)
-        try:
+        with ExitStack() as restoring:  # unless all goes well
+            restoring.callback(aside.rename, self.path)
             self._partial.rename(self.path)
-        except BaseException:
-            aside.rename(self.path)
-            raise
+            restoring.pop_all()
         shutil.rmtree(aside)
 
     def __enter__(self) -> Self:

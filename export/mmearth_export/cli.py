@@ -93,6 +93,6 @@ def export(  # noqa: PLR0913 -- one a flag
     elif not quiet:
         click.echo(
             f"{manifest.name} -> {out}, within "
-            f"{manifest.verification['max_relative']:.1e} of eager PyTorch",
+            f"{manifest.verification.max_relative:.1e} of eager PyTorch",
             err=True,
         )

@@ -7,15 +7,20 @@ its nodata corner, at two sizes and batch sizes and for every product level.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 
 from mmearth_export.wrapper import standardise
 from mmearth_infer.contract.bands import L2A_BANDS
-from mmearth_infer.contract.manifest import MEAN_INPUT, PIXELS_INPUT, STD_INPUT
+from mmearth_infer.contract.manifest import (
+    MEAN_INPUT,
+    PIXELS_INPUT,
+    STD_INPUT,
+    Compared,
+    Verification,
+)
 from mmearth_infer.errors import VerificationError
 from mmearth_infer.read.demo import demo_dn
 
@@ -39,35 +44,12 @@ _CORNERS: Final = ((560, 780), (180, 420), (700, 200))
 """Places in the demo scene, the first with a part of its nodata corner."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One output on one batch, compiled against eager."""
-
-    output: str
-    """Name of the output."""
-
-    level: ProductLevel
-    """Product level whose statistics were used."""
-
-    shape: tuple[int, ...]
-    """Shape of the pixels."""
-
-    max_relative: float
-    """Largest difference over the largest value."""
-
-    mean_relative: float
-    """Mean difference over the mean value."""
-
-    min_cosine: float
-    """Smallest cosine similarity of a cell."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the difference is within `TOLERANCE`; NaN is not."""
-        return self.max_relative <= TOLERANCE
+def passed(row: Compared) -> bool:
+    """Tell whether a difference is within `TOLERANCE`; NaN is not."""
+    return row.max_relative <= TOLERANCE
 
 
-def verify(model: OrtModel, encoder: Encoder, manifest: Manifest) -> dict[str, Any]:
+def verify(model: OrtModel, encoder: Encoder, manifest: Manifest) -> Verification:
     """Compare a compiled model with the eager encoder it was made from.
 
     Args:
@@ -84,7 +66,7 @@ def verify(model: OrtModel, encoder: Encoder, manifest: Manifest) -> dict[str, A
     """
     _check_signature(model, manifest)
     rows = list(_compare(model, encoder, manifest))
-    if not all(row.passed for row in rows):
+    if not all(map(passed, rows)):
         worst = max(rows, key=lambda row: np.nan_to_num(row.max_relative, nan=np.inf))
         raise VerificationError(
             f"output `{worst.output}` differs from eager PyTorch by "
@@ -92,25 +74,14 @@ def verify(model: OrtModel, encoder: Encoder, manifest: Manifest) -> dict[str, A
             f"\n{comparison_table(rows)}",
             hint="report this with the versions of torch, onnx and onnxruntime",
         )
-    return {
-        "reference": f"eager PyTorch {torch.__version__}, fp32",
-        "tolerance": TOLERANCE,
-        "max_relative": max(row.max_relative for row in rows),
-        "mean_relative": max(row.mean_relative for row in rows),
-        "min_cosine": min(row.min_cosine for row in rows),
-        "compared": [
-            {
-                "output": row.output,
-                "level": row.level,
-                "shape": list(row.shape),
-                "max_relative": row.max_relative,
-            }
-            for row in rows
-        ],
-    }
+    return Verification(
+        reference=f"eager PyTorch {torch.__version__}, fp32",
+        tolerance=TOLERANCE,
+        compared=tuple(rows),
+    )
 
 
-def comparison_table(rows: list[Comparison]) -> str:
+def comparison_table(rows: list[Compared]) -> str:
     """Return comparisons as lines of text."""
     lines = [
         f"{'output':8} {'level':5} {'pixels':>18} {'max':>9} {'mean':>9} {'cosine':>9}"
@@ -118,7 +89,7 @@ def comparison_table(rows: list[Comparison]) -> str:
     lines += [
         f"{row.output:8} {row.level:5} {'x'.join(map(str, row.shape)):>18} "
         f"{row.max_relative:9.2g} {row.mean_relative:9.2g} {row.min_cosine:9.6f}"
-        f"{'' if row.passed else '  <- too far'}"
+        f"{'' if passed(row) else '  <- too far'}"
         for row in rows
     ]
     return "\n".join(lines)
@@ -149,7 +120,7 @@ def _check_signature(model: OrtModel, manifest: Manifest) -> None:
 
 def _compare(
     model: OrtModel, encoder: Encoder, manifest: Manifest
-) -> Iterator[Comparison]:
+) -> Iterator[Compared]:
     """Run both on the same pixels, for every level, size and output."""
     deepest = max(out.stage for out in manifest.outputs)
     for level, statistics in manifest.statistics.items():
@@ -172,7 +143,7 @@ def _compare_maps(
     shape: tuple[int, ...],
     features_NDhw: NDArray[np.float32],
     expected_NDhw: NDArray[np.float32],
-) -> Comparison:
+) -> Compared:
     """Compare two maps; different shapes are an error of their own."""
     if features_NDhw.shape != expected_NDhw.shape:
         raise VerificationError(
@@ -185,7 +156,7 @@ def _compare_maps(
     norms = np.linalg.norm(features_NDhw, axis=1) * np.linalg.norm(
         expected_NDhw, axis=1
     )
-    return Comparison(
+    return Compared(
         output=out.name,
         level=level,
         shape=shape,

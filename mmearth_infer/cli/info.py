@@ -106,7 +106,7 @@ def model_facts(path: Path) -> Facts:
         "checkpoint sha256": manifest.provenance.checkpoint_sha256,
         "statistics from": manifest.provenance.statistics,
         "verified": checked
-        and f"within {checked['max_relative']:.1e} of {checked['reference']}",
+        and f"within {checked.max_relative:.1e} of {checked.reference}",
         "warnings": list(file.warnings),
     }
 

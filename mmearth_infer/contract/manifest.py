@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -119,6 +119,58 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One output on one batch, compiled against the reference."""
+
+    output: str
+    """Name of the output."""
+
+    level: ProductLevel
+    """Product level whose statistics were used."""
+
+    shape: tuple[int, ...]
+    """Shape of the pixels, `(N, C, H, W)`."""
+
+    max_relative: float
+    """Largest difference over the largest value."""
+
+    mean_relative: float
+    """Mean difference over the mean value."""
+
+    min_cosine: float
+    """Smallest cosine similarity of a cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What the comparison at export found."""
+
+    reference: str
+    """What the model was compared with."""
+
+    tolerance: float
+    """Largest `max_relative` that passes."""
+
+    compared: tuple[Compared, ...]
+    """Every comparison, at least one."""
+
+    def __post_init__(self) -> None:
+        """Refuse a report of nothing.
+
+        Raises:
+            ManifestError: If nothing was compared.
+
+        """
+        if not self.compared:
+            raise ManifestError("the manifest's verification compared nothing")
+
+    @property
+    def max_relative(self) -> float:
+        """Largest difference of all, relative."""
+        return max(row.max_relative for row in self.compared)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The contract between a model file and the runtime."""
 
@@ -155,7 +207,7 @@ class Manifest:
     provenance: Provenance
     """Where the weights come from."""
 
-    verification: dict[str, Any] | None = None
+    verification: Verification | None = None
     """Report of the comparison with eager PyTorch at export; None before it."""
 
     schema: int = SCHEMA

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from mmearth_infer.contract.bands import MMEARTH_BANDS
-from mmearth_infer.contract.manifest import manifest_from_json, manifest_to_json
+from mmearth_infer.contract.manifest import (
+    Compared,
+    Verification,
+    manifest_from_json,
+    manifest_to_json,
+)
 from mmearth_infer.contract.normalize import Statistics, pretraining_statistics
 from mmearth_infer.errors import ManifestError, ModelError
 from tests.helpers.data import DATA, needs_data
@@ -15,7 +20,16 @@ from tests.helpers.models import echo_manifest, newer_manifest_text
 
 
 def test_a_manifest_survives_json() -> None:
-    manifest = replace(echo_manifest(), verification={"max_relative": 1e-6})
+    row = Compared(
+        output="stage4",
+        level="l2a",
+        shape=(1, 12, 16, 16),
+        max_relative=1e-6,
+        mean_relative=1e-7,
+        min_cosine=1.0,
+    )
+    checked = Verification(reference="eager", tolerance=1e-5, compared=(row,))
+    manifest = replace(echo_manifest(), verification=checked)
     assert manifest_from_json(manifest_to_json(manifest), source="f") == manifest
 
 
@@ -42,6 +56,8 @@ def test_a_newer_schema_is_refused() -> None:
         (("statistics", "l2a", "mean"), [1.0]),
         (("statistics",), {"l3": {"mean": [], "std": []}}),
         (("task",), "poetry"),
+        (("verification",), {}),
+        (("verification",), {"reference": "x", "tolerance": 1, "compared": []}),
         (("schema",), "1"),
         (("name",), None),
     ],

@@ -20,6 +20,8 @@ LARGEST_REFLECTANCE: Final = 10.0
 FILL_VALUE: Final = -1000.0
 """Nothing that was measured is this low; -9999 is common where nodata is not named."""
 
+_PART: Final = 2**20
+
 
 def to_dn(
     raw: NDArray[Any], *, nodata: float | None, scale: float | None, offset_dn: int
@@ -39,19 +41,30 @@ def to_dn(
     plain = raw.dtype == np.uint16 and scale is None and offset_dn == 0
     if plain and nodata in (None, 0):
         return raw
-    missing = raw == 0
+    dn = np.empty(raw.size, dtype=np.uint16)
+    flat = raw.reshape(-1)
+    for start in range(0, raw.size, _PART):  # so that wide copies stay small
+        part = slice(start, start + _PART)
+        measured = blanked(flat[part], nodata=nodata)
+        values = measured if scale is None else measured.astype(np.float64) * scale
+        # Clipped before the cast, which is undefined for numbers too large for it.
+        whole = np.rint(np.clip(values, -MAX_DN, 2 * MAX_DN)).astype(np.int64)
+        dn[part] = np.where(measured == 0, 0, np.clip(whole + offset_dn, 1, MAX_DN))
+    return dn.reshape(raw.shape)
+
+
+def blanked(raw: NDArray[Any], *, nodata: float | None) -> NDArray[Any]:
+    """Return a file's values, 0 where nothing was measured.
+
+    Args:
+        raw: Values of the file.
+        nodata: Value that means nothing was measured, beside 0, NaN and infinity.
+
+    """
+    missing = ~np.isfinite(raw)
     if nodata is not None:
-        missing |= np.isnan(raw) if np.isnan(nodata) else raw == nodata
-    if raw.dtype.kind == "f":
-        missing |= ~np.isfinite(raw)
-    values: NDArray[Any] = np.where(missing, 0, raw)
-    if scale is not None:
-        values = values.astype(np.float64) * scale
-    # Clipped before the cast, which is undefined for numbers too large for it.
-    whole = np.rint(np.clip(values, -MAX_DN, 2 * MAX_DN)).astype(np.int64)
-    dn: NDArray[np.uint16] = np.clip(whole + offset_dn, 1, MAX_DN).astype(np.uint16)
-    dn[missing] = 0
-    return dn
+        missing |= raw == nodata
+    return np.where(missing, 0, raw)
 
 
 def check_values(sample: NDArray[Any], *, scale: float | None, source: str) -> None:

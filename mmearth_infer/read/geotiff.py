@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 
 from mmearth_infer.errors import SceneError
 from mmearth_infer.grid.window import Window
-from mmearth_infer.read.digital import check_values, to_dn
+from mmearth_infer.read.digital import blanked, check_values, to_dn
 from mmearth_infer.read.georeference import check_resolution, read_geobox
 from mmearth_infer.read.naming import name_bands, pick_bands
 from mmearth_infer.read.offset import darkest_dn, decide_offset
@@ -141,10 +141,10 @@ class GeoTiffSource:
         Values that mean nothing was measured are 0.
         """
         parts = [
-            self._blanked(self._read(window))
+            self._read(window).reshape(len(self._indexes), -1)
             for window in _sample_windows(self._dataset.height, self._dataset.width)
         ]
-        sample = np.concatenate(parts, axis=1)
+        sample = blanked(np.concatenate(parts, axis=1), nodata=self._nodata)
         return sample if sample.any() else self._coarse_sample()
 
     def _coarse_sample(self) -> NDArray[Any]:
@@ -152,14 +152,8 @@ class GeoTiffSource:
         dataset = self._dataset
         shape = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
         whole = Window(row=0, col=0, height=dataset.height, width=dataset.width)
-        return self._blanked(self._read(whole, shape=shape))
-
-    def _blanked(self, raw: NDArray[Any]) -> NDArray[Any]:
-        """Return `(C, P)` values, 0 where nothing was measured."""
-        blank = ~np.isfinite(raw)
-        if self._nodata is not None:
-            blank |= raw == self._nodata
-        return np.where(blank, 0, raw).reshape(len(self._indexes), -1)
+        raw = self._read(whole, shape=shape).reshape(len(self._indexes), -1)
+        return blanked(raw, nodata=self._nodata)
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return `dn_CHW` of a window inside the scene."""

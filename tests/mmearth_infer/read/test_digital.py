@@ -33,6 +33,19 @@ def test_any_nodata_becomes_0(raw: np.ndarray, nodata: int) -> None:
     np.testing.assert_array_equal(dn == 0, (raw == 0) | (raw == nodata))
 
 
+def test_the_parts_it_works_in_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large arrays are converted part by part, of any shape and memory order."""
+    raw = np.random.default_rng(0).integers(0, 9000, (3, 17, 11), dtype=np.uint16)
+    turned = raw.transpose(2, 0, 1)
+    whole = to_dn(turned, nodata=8, scale=None, offset_dn=-1000)
+    monkeypatch.setattr("mmearth_infer.read.digital._PART", 7)
+    parts = to_dn(turned, nodata=8, scale=None, offset_dn=-1000)
+    np.testing.assert_array_equal(parts, whole)
+    missing = (turned == 0) | (turned == 8)
+    expected = np.where(missing, 0, np.maximum(turned.astype(int) - 1000, 1))
+    np.testing.assert_array_equal(whole, expected)
+
+
 def test_other_types() -> None:
     """Signed numbers floor at 1, large ones clip, NaN and infinity are nodata."""
     signed = np.array([-9999, -5, 0, 7, 32000], dtype=np.int16)

@@ -217,32 +217,28 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
             f"--window {window_px} leaves nothing between two halos of {halo_px} px",
             hint=f"choose a window of at least {2 * halo_px + multiple_px} px",
         )
-    scale = multiple_px // stride_px
-    axes = []
-    for length_px in (height_px, width_px):
-        coarse = -(-length_px // multiple_px)
+
+    def cut(length_px: int) -> tuple[tuple[Span, ...], int]:
+        """Return the tiles of one axis, and the cells each of them has."""
+        scale = multiple_px // stride_px
+        coarse, tile = -(-length_px // multiple_px), window_px // multiple_px
         cells = -(-length_px // stride_px)
-        cut = spans(coarse, tile=window_px // multiple_px, halo=halo_px // multiple_px)
-        axes.append(
-            tuple(
-                Span(
-                    s.start * scale,
-                    s.core_start * scale,
-                    min(s.core_stop * scale, cells),
-                )
-                for s in cut
-            )
-        )
+        cut_spans = spans(coarse, tile=tile, halo=halo_px // multiple_px)
+        return tuple(
+            Span(s.start * scale, s.core_start * scale, min(s.core_stop * scale, cells))
+            for s in cut_spans
+        ), min(tile, coarse) * scale
+
+    rows, tile_height = cut(height_px)
+    cols, tile_width = cut(width_px)
     return TilePlan(
         window_px=window_px,
         halo_px=halo_px,
         stride_px=stride_px,
-        rows=axes[0],
-        cols=axes[1],
-        tile_height=min(window_px, -(-height_px // multiple_px) * multiple_px)
-        // stride_px,
-        tile_width=min(window_px, -(-width_px // multiple_px) * multiple_px)
-        // stride_px,
+        rows=rows,
+        cols=cols,
+        tile_height=tile_height,
+        tile_width=tile_width,
     )
 
 

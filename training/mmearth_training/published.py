@@ -6,6 +6,7 @@ A `checkpoint-199.pth` is a pickle of `model`, `optimizer`, `epoch`, `scaler` an
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from mmearth_infer.contract.bands import (
     MMEARTH_RGB_BANDS,
     find_band,
 )
-from mmearth_infer.contract.digest import sha256_of
 from mmearth_infer.errors import ModelError
 from mmearth_training.model.encoder import (
     PATCH_SIZES_PX,
@@ -126,6 +126,8 @@ def load_published(path: Path) -> PublishedCheckpoint:
         for key, value in sparse.items()
     }
     args = getattr(content.get("args"), "__dict__", {})
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     config = _infer_config(state, original_stem=original_stem, path=path)
     _check(config, state, args, path)
     size_name = next((n for n, s in SIZES.items() if s == config.size), "custom")
@@ -135,7 +137,7 @@ def load_published(path: Path) -> PublishedCheckpoint:
         state=state,
         bands=_infer_bands(config.bands, args, path),
         crop_px=_int(args, "input_size") or PATCHES_A_SIDE * config.patch_px,
-        sha256=sha256_of(path),
+        sha256=sha256,
         facts={
             key: args[key]
             for key in _FACTS

@@ -8,6 +8,9 @@
     - ManifestError     a model without a contract, or with one we cannot keep
     - UnsafeFileError   a checkpoint that asks for code to be run
   + VerificationError   a compiled model that disagrees with eager PyTorch
+  + DataError           a training data set that is missing, broken or incomplete
+  + RecipeError         a training run described in a way that cannot be
+  + TrainingError       a training run that cannot go on
   + StoreError          an output that exists, or cannot be written or read
   + MissingExtraError   a feature whose optional dependency is not installed
 """
@@ -56,6 +59,18 @@ class UnsafeFileError(ModelError):
 
 class VerificationError(MMEarthError):
     """A compiled model whose names, shapes or values differ from eager PyTorch."""
+
+
+class DataError(MMEarthError):
+    """A training data set that is missing, broken, or lacks what was asked for."""
+
+
+class RecipeError(MMEarthError):
+    """A recipe with a value that cannot be, or values that contradict each other."""
+
+
+class TrainingError(MMEarthError):
+    """A training run that cannot start, go on or be resumed."""
 
 
 class StoreError(MMEarthError):

@@ -1,0 +1,1 @@
+"""Training data: the MMEarth layout, its packed form, samples made of tiles."""

@@ -80,9 +80,19 @@ class StoreError(MMEarthError):
 class MissingExtraError(MMEarthError):
     """A feature whose optional dependency is not installed."""
 
-    def __init__(self, feature: str, *, extra: str) -> None:
-        """Name the feature as the user typed it and the extra that brings it."""
+    def __init__(
+        self, feature: str, *, extra: str | None = None, hint: str | None = None
+    ) -> None:
+        """Name the feature as the user typed it, and the extra that brings it.
+
+        Args:
+            feature: What was asked for.
+            extra: The extra that brings what it needs.
+            hint: How else to get it, where no extra can bring it.
+
+        """
+        needed = f"the `{extra}` extra" if extra else "what is not installed"
         super().__init__(
-            f"`{feature}` needs the `{extra}` extra",
-            hint=f'pip install "mmearth-infer[{extra}]"',
+            f"`{feature}` needs {needed}",
+            hint=hint or f'pip install "mmearth-infer[{extra}]"',
         )

@@ -108,23 +108,10 @@ def load_published(path: Path) -> PublishedCheckpoint:
     content = load_data(path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ModelError(f"`{path}` holds no `model` with weights", hint=_HINT)
-    sparse = {
-        key.removeprefix(_PREFIX): value
-        for key, value in content["model"].items()
-        if isinstance(key, str)
-        and key.startswith(_PREFIX)
-        and isinstance(value, Tensor)
-    }
-    if not sparse:
+    state = dense_encoder_state(content["model"])
+    if not state:
         raise ModelError(f"`{path}` holds no weights of an encoder", hint=_HINT)
-    original_stem = not any(key.startswith("initial_conv.") for key in sparse)
-    depthwise = (".dwconv.",) if original_stem else (".dwconv.", "stem.0.")
-    state = {
-        _dense_name(key): _dense_tensor(
-            key, value, depthwise=any(part in key for part in depthwise)
-        )
-        for key, value in sparse.items()
-    }
+    original_stem = not any(key.startswith("initial_conv.") for key in state)
     args = getattr(content.get("args"), "__dict__", {})
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -144,6 +131,25 @@ def load_published(path: Path) -> PublishedCheckpoint:
             if isinstance(args.get(key), str | int | float)
         },
     )
+
+
+def dense_encoder_state(state: Mapping[object, object]) -> dict[str, Tensor]:
+    """Return the encoder's part of a published state dict, dense, by our names."""
+    sparse = {
+        key.removeprefix(_PREFIX): value
+        for key, value in state.items()
+        if isinstance(key, str)
+        and key.startswith(_PREFIX)
+        and isinstance(value, Tensor)
+    }
+    original_stem = not any(key.startswith("initial_conv.") for key in sparse)
+    depthwise = (".dwconv.",) if original_stem else (".dwconv.", "stem.0.")
+    return {
+        _dense_name(key): _dense_tensor(
+            key, value, depthwise=any(part in key for part in depthwise)
+        )
+        for key, value in sparse.items()
+    }
 
 
 def _dense_name(key: str) -> str:

@@ -1,0 +1,230 @@
+"""The published layout: one HDF5 file, a dataset a modality, a chunk a tile.
+
+Shapes: N tiles, C channels, H W pixels of a whole tile. This module brings h5py.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import h5py
+import numpy as np
+
+from mmearth_infer.errors import DataError
+from mmearth_training.modalities import INPUT, MODALITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mmearth_infer.contract.bands import ProductLevel
+
+TILE_PX: Final = (64, 128)
+"""Sides of a tile: of MMEarth64, and of the others."""
+
+METADATA: Final = "metadata"
+"""Dataset that says what each tile is called and which product it came from."""
+
+METADATA_DTYPE: Final = np.dtype([("tile_id", "S100"), ("S2_type", "S10")])
+"""Its rows."""
+
+CLOUDS: Final = {
+    "sentinel2_cloudmask": "uint16",
+    "sentinel2_cloudprod": "uint16",
+    "sentinel2_scl": "uint8",
+}
+"""Published datasets that no task reads, with how they are stored."""
+
+LEVELS: Final[tuple[ProductLevel, ...]] = ("l1c", "l2a")
+"""Values of `S2_type`."""
+
+_HINT: Final = "the file may be cut off or damaged; compare it with its source"
+
+
+class H5Tiles:
+    """Tiles of a published file. One process, the one that opened it, may use it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and look at the shape of its input.
+
+        Raises:
+            DataError: If it is no HDF5 file, or not in the published layout.
+
+        """
+        self._path = path
+        self._process = os.getpid()
+        try:
+            # a chunk is read once and is larger than what a cache would keep
+            self._file = h5py.File(path, "r", rdcc_nbytes=0)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"`{path}` cannot be opened as HDF5: {reason(error)}", hint=_HINT
+            ) from error
+        with ExitStack() as closing:  # unless all goes well
+            closing.callback(self._file.close)
+            self._datasets: dict[str, h5py.Dataset] = {}
+            self._count, *_, self.tile_px = self._dataset(INPUT).shape
+            self._metadata = self._open_metadata()
+            closing.pop_all()
+
+    def __len__(self) -> int:
+        """Tiles in the file."""
+        return int(self._count)
+
+    def read(
+        self, rows: Sequence[int], names: Sequence[str]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return modalities of tiles as stored, in the order of `rows`.
+
+        Raises:
+            DataError: If a modality is missing or a tile cannot be read.
+
+        """
+        self._check_use(rows)
+        return {name: self._read(name, rows) for name in names}
+
+    def _read(self, name: str, rows: Sequence[int]) -> NDArray[Any]:
+        """Read tile by tile: h5py selects sorted rows alone, and no faster."""
+        dataset = self._dataset(name)
+        values = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+        for place, row in enumerate(rows):
+            with self._damage(name, row):
+                dataset.read_direct(values, np.s_[row], np.s_[place])
+        return values[:, 0] if MODALITIES[name].codes and values.ndim > 3 else values  # noqa: PLR2004
+
+    def levels(self, rows: Sequence[int]) -> tuple[ProductLevel, ...]:
+        """Return the Sentinel-2 product level of each tile.
+
+        Raises:
+            DataError: If a row says something else.
+
+        """
+        self._check_use(rows)
+        return tuple(self._level(row) for row in rows)
+
+    def _level(self, row: int) -> ProductLevel:
+        with self._damage(METADATA, row):
+            level = self._metadata[row]["S2_type"].decode(errors="replace")
+        if level not in LEVELS:
+            raise DataError(
+                f"`{self._path.name}` says tile {row} is of product `{level}`",
+                hint="`S2_type` is l1c or l2a",
+            )
+        return cast("ProductLevel", level)
+
+    def tile_id(self, row: int) -> str:
+        """Return what a tile is called."""
+        self._check_use([row])
+        with self._damage(METADATA, row):
+            name: str = self._metadata[row][0].decode(errors="replace")
+        return name
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        """Return a modality after a look at its dtype and shape."""
+        if name not in self._datasets:
+            dataset = self._find(name)
+            self._check(name, dataset)
+            self._datasets[name] = dataset
+        return self._datasets[name]
+
+    def _find(self, name: str) -> h5py.Dataset:
+        """Return a dataset of the file."""
+        try:
+            dataset = self._file.get(name)
+        except (OSError, RuntimeError, KeyError) as error:
+            raise DataError(
+                f"`{name}` in `{self._path}` cannot be opened: {reason(error)}",
+                hint=_HINT,
+            ) from error
+        if not isinstance(dataset, h5py.Dataset):
+            raise DataError(
+                f"`{self._path.name}` has no `{name}`",
+                hint=f"it has {', '.join(self._file)}",
+            )
+        return dataset
+
+    def _check(self, name: str, dataset: h5py.Dataset) -> None:
+        """Refuse another kind of number, another shape or another count."""
+        shape = dataset.shape
+        if name == INPUT:
+            side = shape[-1] if shape else 0
+            count = shape[0] if shape else 0
+            if side not in TILE_PX:
+                raise DataError(
+                    f"`{name}` in `{self._path.name}` has the shape {shape}",
+                    hint="tiles are (N, 13, 128, 128), or (N, 13, 64, 64)",
+                )
+        else:
+            count, side = len(self), self.tile_px
+        allowed = shapes(name, count, side)
+        if shape not in allowed:
+            raise DataError(
+                f"`{name}` in `{self._path.name}` has the shape {shape}",
+                hint=f"beside {count} tiles of {side} px it should be {allowed[0]}",
+            )
+        kinds = "iu" if MODALITIES[name].codes else "iuf"
+        if dataset.dtype.kind not in kinds:
+            raise DataError(
+                f"`{name}` in `{self._path.name}` is stored as {dataset.dtype}",
+                hint=f"it is published as {MODALITIES[name].dtype}",
+            )
+
+    def _open_metadata(self) -> h5py.Dataset:
+        """Return the dataset that holds the levels."""
+        metadata = self._find(METADATA)
+        fields = metadata.dtype.names or ()
+        if "S2_type" not in fields or metadata.shape != (len(self),):
+            raise DataError(
+                f"`{METADATA}` in `{self._path.name}` has no `S2_type` for each tile",
+                hint="the published files have rows of `tile_id` and `S2_type`",
+            )
+        return metadata
+
+    def _check_use(self, rows: Sequence[int]) -> None:
+        """Hold the process against the one that opened the file, and rows."""
+        assert os.getpid() == self._process, "opened in another process"
+        for row in rows:
+            if not 0 <= row < len(self):
+                raise DataError(
+                    f"there is no tile {row} in `{self._path.name}`",
+                    hint=f"it holds {len(self)}; do the splits belong to it?",
+                )
+
+    @contextmanager
+    def _damage(self, name: str, row: int) -> Iterator[None]:
+        """Say which tile it was that could not be read."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"`{name}` of tile {row} in `{self._path}` cannot be read: "
+                f"{reason(error)}",
+                hint=_HINT,
+            ) from error
+
+
+def shapes(name: str, count: int, tile_px: int) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes a modality may be stored in, the published one first.
+
+    Pixel classes are published with a channel axis of 1, and accepted without.
+    """
+    modality = MODALITIES[name]
+    if modality.level == "image":
+        return ((count, modality.width),)
+    side = (tile_px, tile_px)
+    if modality.codes:
+        return ((count, 1, *side), (count, *side))
+    return ((count, modality.width, *side),)
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's own words on one line."""
+    return " ".join(str(error).split())

@@ -21,10 +21,11 @@ SUMMARIES: Final = {
     "embed": "Embed a Sentinel-2 scene into a georeferenced Zarr store.",
     "export": "Turn a checkpoint into a verified model file.",
     "info": "Explain a model, a scene or a store.",
+    "make-dataset": "Cut scenes into a small data set to train on.",
 }
 """First line of each command's help, so that listing imports none (tested equal)."""
 
-EXTRAS: Final = {"embed": "cpu", "info": "cpu"}
+EXTRAS: Final = {"embed": "cpu", "info": "cpu", "make-dataset": "train"}
 """The extra a command needs, where it is not called like the command."""
 
 

@@ -211,6 +211,55 @@ class H5Tiles:
             ) from error
 
 
+class H5Writer:
+    """A published file in the making."""
+
+    def __init__(
+        self, path: Path, *, tiles: int, tile_px: int, synthetic: Mapping[str, str]
+    ) -> None:
+        """Create every dataset.
+
+        Args:
+            path: The file.
+            tiles: Tiles there may be at most.
+            tile_px: Side of a tile.
+            synthetic: Modalities that are made up, and how: an attribute says so.
+
+        """
+        self._file = h5py.File(path, "w")
+        kinds: dict[str, Any] = {m.name: m.dtype for m in MODALITIES.values()}
+        every = {name: shapes(name, tiles, tile_px)[0] for name in kinds}
+        every |= dict.fromkeys(CLOUDS, (tiles, 1, tile_px, tile_px))
+        every |= {METADATA: (tiles,)}
+        kinds |= CLOUDS | {METADATA: METADATA_DTYPE}
+        for name, shape in every.items():
+            dataset = self._file.create_dataset(
+                name,
+                shape,
+                kinds[name],
+                maxshape=shape,
+                chunks=(1, *shape[1:]),
+                compression="gzip",
+            )
+            if name in synthetic:
+                dataset.attrs["synthetic"] = True
+                dataset.attrs["how"] = synthetic[name]
+
+    def write(self, name: str, rows: int | slice, values: Any) -> None:  # noqa: ANN401 -- as stored
+        """Write one row of a dataset, or several."""
+        self._file[name][rows] = values
+
+    def finish(self, tiles: int) -> None:
+        """Cut the datasets off behind the last tile and close the file."""
+        for dataset in self._file.values():
+            dataset.resize(tiles, axis=0)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 def shapes(name: str, count: int, tile_px: int) -> tuple[tuple[int, ...], ...]:
     """Return the shapes a modality may be stored in, the published one first.
 

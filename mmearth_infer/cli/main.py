@@ -22,10 +22,16 @@ SUMMARIES: Final = {
     "export": "Turn a checkpoint into a verified model file.",
     "info": "Explain a model, a scene or a store.",
     "make-dataset": "Cut scenes into a small data set to train on.",
+    "pack": "Rewrite a published data set so that it reads fast.",
 }
 """First line of each command's help, so that listing imports none (tested equal)."""
 
-EXTRAS: Final = {"embed": "cpu", "info": "cpu", "make-dataset": "train"}
+EXTRAS: Final = {
+    "embed": "cpu",
+    "info": "cpu",
+    "make-dataset": "train",
+    "pack": "train",
+}
 """The extra a command needs, where it is not called like the command."""
 
 

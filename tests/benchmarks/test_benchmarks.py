@@ -10,7 +10,8 @@ from tests.helpers.scenes import random_dn, write_scene
 
 pytest.importorskip("torch", reason="the incumbent is eager PyTorch")
 
-from tests.benchmarks import embed_against_incumbent, tiling_defaults
+from tests.benchmarks import embed_against_incumbent, read_packed, tiling_defaults
+from tests.helpers.mmearth_data import write_dataset
 
 
 def test_incumbent_and_ours_give_the_same_map(tmp_path: Path) -> None:
@@ -30,3 +31,10 @@ def test_tiling_figures() -> None:
     assert whole[6] == 1
     assert cut[5] > 0
     assert np.isfinite(cut).all()
+
+
+def test_packed_and_published_are_read(tmp_path: Path) -> None:
+    published = write_dataset(tmp_path / "published", tiles=4, tile_px=64)
+    results = read_packed.measure(published, tmp_path / "packed", tiles=2, repeats=1)
+    assert [result.names for result in results] == ["all", "s2"]
+    assert all(result.ratio > 0 for result in results)

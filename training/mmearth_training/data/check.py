@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mmearth_infer.errors import DataError
 from mmearth_training.data.folder import open_folder, statistics_of
+from mmearth_training.data.layout import LEVELS
 from mmearth_training.modalities import INPUT, MODALITIES, MODEL_BANDS
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_training.data.folder import DataFolder
     from mmearth_training.data.tiles import Tiles
-
-_LEVELS: Final[tuple[ProductLevel, ...]] = ("l2a", "l1c")
 
 
 def check_tiles(path: Path, names: Sequence[str]) -> int:
@@ -69,7 +68,7 @@ def _check_statistics(folder: DataFolder, tiles: Tiles, names: Sequence[str]) ->
             statistics_of(folder, name, modality.channels, None)
             continue
         occurring: set[ProductLevel] = set()
-        for level in _LEVELS:
+        for level in LEVELS:
             try:
                 statistics_of(folder, name, MODEL_BANDS, level)
             except DataError:

@@ -113,9 +113,9 @@ class DataFolder:
 
         """
         if self.packed:
-            from mmearth_training.data.packed import open_packed  # noqa: PLC0415
+            from mmearth_training.data.packed import PackedTiles  # noqa: PLC0415 -- brings tensorstore
 
-            return open_packed(self.tiles_path)
+            return PackedTiles(self.tiles_path)
         from mmearth_training.data.mmearth import H5Tiles  # noqa: PLC0415 -- brings h5py
 
         return H5Tiles(self.tiles_path)

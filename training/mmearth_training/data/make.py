@@ -20,7 +20,8 @@ from mmearth_infer.errors import DataError
 from mmearth_training.data.beside import MADE_BY, check_output, made_beside, write_json
 from mmearth_training.data.cutting import Plan, cut_tiles, plan_cuts
 from mmearth_training.data.files import SPLITS
-from mmearth_training.data.mmearth import TILE_PX, H5Tiles, H5Writer
+from mmearth_training.data.layout import TILE_PX
+from mmearth_training.data.mmearth import H5Tiles, H5Writer
 from mmearth_training.data.progress import tracked
 from mmearth_training.data.rows import (
     BLUE,

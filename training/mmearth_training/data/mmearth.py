@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from mmearth_infer.errors import DataError
+from mmearth_training.data.layout import DAMAGED, LEVELS, TILE_PX, reason, shapes
 from mmearth_training.modalities import INPUT, MODALITIES
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.contract.bands import ProductLevel
-
-TILE_PX: Final = (64, 128)
-"""Sides of a tile: of MMEarth64, and of the others."""
 
 METADATA: Final = "metadata"
 """Dataset that says what each tile is called and which product it came from."""
@@ -38,11 +36,6 @@ CLOUDS: Final = {
     "sentinel2_scl": "uint8",
 }
 """Published datasets that no task reads, with how they are stored."""
-
-LEVELS: Final[tuple[ProductLevel, ...]] = ("l1c", "l2a")
-"""Values of `S2_type`."""
-
-_HINT: Final = "the file may be cut off or damaged; compare it with its source"
 
 
 class H5Tiles:
@@ -62,7 +55,7 @@ class H5Tiles:
             self._file = h5py.File(path, "r", rdcc_nbytes=0)
         except (OSError, ValueError) as error:
             raise DataError(
-                f"`{path}` cannot be opened as HDF5: {reason(error)}", hint=_HINT
+                f"`{path}` cannot be opened as HDF5: {reason(error)}", hint=DAMAGED
             ) from error
         with ExitStack() as closing:  # unless all goes well
             closing.callback(self._file.close)
@@ -74,6 +67,10 @@ class H5Tiles:
     def __len__(self) -> int:
         """Tiles in the file."""
         return int(self._count)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether the file has a modality."""
+        return name in self._file
 
     def read(
         self, rows: Sequence[int], names: Sequence[str]
@@ -142,7 +139,7 @@ class H5Tiles:
         except (OSError, RuntimeError, KeyError) as error:
             raise DataError(
                 f"`{name}` in `{self._path}` cannot be opened: {reason(error)}",
-                hint=_HINT,
+                hint=DAMAGED,
             ) from error
         if not isinstance(dataset, h5py.Dataset):
             raise DataError(
@@ -207,7 +204,7 @@ class H5Tiles:
             raise DataError(
                 f"`{name}` of tile {row} in `{self._path}` cannot be read: "
                 f"{reason(error)}",
-                hint=_HINT,
+                hint=DAMAGED,
             ) from error
 
 
@@ -258,22 +255,3 @@ class H5Writer:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def shapes(name: str, count: int, tile_px: int) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes a modality may be stored in, the published one first.
-
-    Pixel classes are published with a channel axis of 1, and accepted without.
-    """
-    modality = MODALITIES[name]
-    if modality.level == "image":
-        return ((count, modality.width),)
-    side = (tile_px, tile_px)
-    if modality.codes:
-        return ((count, 1, *side), (count, *side))
-    return ((count, modality.width, *side),)
-
-
-def reason(error: BaseException) -> str:
-    """Return an error's own words on one line."""
-    return " ".join(str(error).split())

@@ -178,17 +178,17 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "no statistics": (
         {"statistics": {"sentinel1": None}},
         "`tiny_band_stats.json` has no statistics of `sentinel1`",
-        "compute it anew",
+        "came with the data set",
     ),
     "no statistics of a level": (
         {"statistics": {"sentinel2_l1c": None}},
         "has no statistics of `sentinel2_l1c`",
-        "compute it anew",
+        "came with the data set",
     ),
     "statistics lack a band": (
         {"statistics": {"sentinel2_l2a": {"mean": [1.0] * 11, "std": [1.0] * 11}}},
         "has 11 values of `sentinel2_l2a` for 13 channels",
-        "compute it anew",
+        "came with the data set",
     ),
     "means without deviations": (
         {"statistics": {"era5": {"mean": [1.0, 2.0], "std": [1.0]}}},
@@ -198,15 +198,20 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "zero deviation": (
         {"statistics": {"aster": {"mean": [1.0, 2.0], "std": [1.0, 0]}}},
         "standard deviation 0.0 for channel `slope` of `aster`",
-        "compute it anew",
+        "came with the data set",
     ),
     "nan in a band": (
         {"statistics": {"aster": {"mean": [1.0, float("nan")], "std": [1.0, 1.0]}}},
         "mean None and standard deviation 1.0 for channel `slope`",
-        "compute it anew",
+        "came with the data set",
     ),
     "statistics no numbers": (
         {"statistics": {"aster": {"mean": ["1", "2"], "std": [1.0, 1.0]}}},
+        "no list of numbers as `mean` of `aster`",
+        "compare",
+    ),
+    "statistics beyond a float": (
+        {"statistics": {"aster": {"mean": [10**400, 2.0], "std": [1.0, 1.0]}}},
         "no list of numbers as `mean` of `aster`",
         "compare",
     ),

@@ -325,4 +325,4 @@ def test_the_command_line(tmp_path: Path, mmearth: Callable[..., Ran]) -> None:
     quiet = mmearth(*args, "--overwrite", "-q")
     assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
     loud = mmearth(*args, "--overwrite")
-    assert f"{tmp_path / 'out'}: 4 train, 4 val, 0 test tiles" in loud.stderr
+    assert f"{tmp_path / 'out'}: 4 train, 2 val, 2 test tiles" in loud.stderr

@@ -32,16 +32,29 @@ def overlap(one: Window, other: Window) -> bool:
 def test_no_tile_shares_a_pixel_with_a_tile_of_another_split(
     height: int, width: int, stride: int, seed: int
 ) -> None:
-    blocks = cut_blocks(height, width, 8)
+    blocks = cut_blocks(height, width, tile_px=8, stride_px=stride)
     splits = share_out(list(blocks), Shares(val=0.2, test=0.2), seed=seed)
     by_split: dict[str | None, list[Window]] = {}
     for window in cut_windows(height, width, tile_px=8, stride_px=stride):
         by_split.setdefault(split_of(window, blocks, splits), []).append(window)
-    by_split.pop(None, None)
+    straddling = by_split.pop(None, [])
     for one, other in combinations(by_split.values(), 2):
         assert not any(overlap(a, b) for a in one for b in other)
-    if stride <= 8:
-        assert set(by_split) == set(splits.values())
+    assert set(by_split) == set(splits.values())
+    assert stride < 8 or not straddling
+
+
+@given(
+    length=st.integers(8, 200), tile_px=st.integers(8, 16), stride=st.integers(1, 40)
+)
+def test_every_block_holds_a_tile(length: int, tile_px: int, stride: int) -> None:
+    """And a scene of at least four tiles and strides a side has several blocks."""
+    blocks = cut_blocks(length, tile_px, tile_px=tile_px, stride_px=stride)
+    windows = cut_windows(length, tile_px, tile_px=tile_px, stride_px=stride)
+    if length >= tile_px:
+        touched = [list(blocks.touched(window)) for window in windows]
+        assert {one[0] for one in touched if len(one) == 1} == set(blocks)
+    assert len(list(blocks)) > 1 or length < 4 * max(tile_px, stride)
 
 
 @given(

@@ -85,7 +85,7 @@ def plan_cuts(
         DataError: If no tile fits into any scene.
 
     """
-    blocks = [_blocks(one, tile_px) for one in scenes]
+    blocks = [_blocks(one, tile_px, stride_px) for one in scenes]
     pairs = list(zip(scenes, blocks, strict=True))
     grounds = dict.fromkeys((one.ground, block) for one, cut in pairs for block in cut)
     drawn = share_out(list(grounds), shares, seed=seed)
@@ -154,9 +154,9 @@ def _plan(
     )
 
 
-def _blocks(one: Surveyed, tile_px: int) -> Blocks:
+def _blocks(one: Surveyed, tile_px: int, stride_px: int) -> Blocks:
     """Return the blocks of a scene's ground, which may be a single one."""
     box = one.scene.geobox
     if one.whole:
         return Blocks(row_edges=(0, box.height), col_edges=(0, box.width))
-    return cut_blocks(box.height, box.width, tile_px)
+    return cut_blocks(box.height, box.width, tile_px=tile_px, stride_px=stride_px)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_HUGE: Final = 1e300
+
 SPLITS: Final = ("train", "val", "test")
 """Names of the splits; all but the first may be empty, as they are when published."""
 
@@ -116,4 +118,5 @@ def parse_synthetic(raw: Any, source: str) -> tuple[str, ...]:  # noqa: ANN401
 
 
 def _is_figure(value: object) -> bool:
-    return value is None or type(value) in {int, float}
+    """Tell whether a value is a number a float can hold, or is missing."""
+    return value is None or (type(value) in {int, float} and abs(value) < _HUGE)  # type: ignore[arg-type]

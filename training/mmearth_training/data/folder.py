@@ -173,7 +173,7 @@ def statistics_of(
     assert (level is not None) == (modality == INPUT), (modality, level)
     key = f"{modality}_{level}" if level else modality
     source = f"{folder.name}_band_stats.json"
-    hint = "take the file the data set was published with, or compute it anew"
+    hint = "take the file that came with the data set"
     if key not in folder.statistics:
         raise DataError(f"`{source}` has no statistics of `{key}`", hint=hint)
     stored = folder.statistics[key]
@@ -246,7 +246,7 @@ def in_another_process(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401
 
 def _find_tiles(path: Path) -> Path:
     """Return the one `.h5` or `.zarr` meant by a path."""
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 -- never raises
         raise DataError(
             f"there is no data set at `{path}`",
             hint="`mmearth make-dataset` writes a small one from scenes",

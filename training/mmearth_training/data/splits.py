@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Group = TypeVar("Group", bound="Hashable")
 
 BLOCK_TILES: Final = 2
-"""Least side of a block in tiles: a whole tile fits wherever the tiles begin."""
+"""Least side of a block in tiles, where a scene is large enough for several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +75,16 @@ class Blocks:
         return ((row, col) for row in down for col in across)
 
 
-def cut_blocks(height: int, width: int, tile_px: int) -> Blocks:
-    """Cut a scene into blocks of two tiles a side, or one where it is small."""
-    return Blocks(row_edges=_edges(height, tile_px), col_edges=_edges(width, tile_px))
+def cut_blocks(height: int, width: int, *, tile_px: int, stride_px: int) -> Blocks:
+    """Cut a scene into blocks, each of which holds a tile whole.
+
+    Borders lie where a tile begins, so that few tiles lie across them: none, where
+    tiles do not overlap.
+    """
+    return Blocks(
+        row_edges=_edges(height, tile_px, stride_px),
+        col_edges=_edges(width, tile_px, stride_px),
+    )
 
 
 def cut_windows(
@@ -123,10 +130,13 @@ def split_of(
     return names.pop() if len(names) == 1 else None
 
 
-def _edges(length: int, tile_px: int) -> tuple[int, ...]:
-    """Return the edges of as many equal parts as are at least two tiles long."""
-    parts = max(length // (BLOCK_TILES * tile_px), 1)
-    return tuple(length * part // parts for part in range(parts + 1))
+def _edges(length: int, tile_px: int, stride_px: int) -> tuple[int, ...]:
+    """Return the edges of nearly equal parts; of a single one in a small scene."""
+    parts = max(length // (BLOCK_TILES * max(tile_px, stride_px)), 2)
+    edges = [length * part // parts // stride_px * stride_px for part in range(parts)]
+    edges.append(length)
+    fits = all(end - begin >= tile_px for begin, end in pairwise(edges))
+    return tuple(edges) if fits else (0, length)
 
 
 def _touched(edges: Sequence[int], start: int, length: int) -> Iterator[int]:

@@ -55,8 +55,7 @@ def mpmae_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             hint="only the encoder of it can be used",
         )
     ours = {
-        f"encoder.{key}": value
-        for key, value in dense_encoder_state(state).items()
+        f"encoder.{key}": value for key, value in dense_encoder_state(state).items()
     }
     ours["decoder.mask_token"] = state["mask_token"].flatten()
     ours["decoder.proj.weight"] = state["proj.weight"].flatten(1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmearth_infer.errors import MissingExtraError
+from mmearth_training.model.grn_linear import grn_linear
 from mmearth_training.model.masking import Mask, gather, pick, spread
 
 if TYPE_CHECKING:
@@ -126,18 +127,17 @@ def _merge_2x2(x_NSC: Tensor, s: int, conv: nn.Conv2d) -> Tensor:
     half = s // 2
     cells = x_NSC.view(count, -1, half, 2, half, 2, channels).transpose(3, 4)
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
-    return functional.linear(
-        cells.reshape(count, -1, 4 * channels), weight, conv.bias
-    )
+    return functional.linear(cells.reshape(count, -1, 4 * channels), weight, conv.bias)
 
 
 def _block_rows(block: Block, x_NSC: Tensor, index: Tensor, width: int) -> Tensor:
     """Run a block on rows: a map for the depthwise convolution, rows for the rest."""
     y_NSC = gather(block.dwconv(spread(x_NSC, index, width)), index)
     y_NSE = functional.gelu(block.pwconv1(block.norm(y_NSC)))
-    y_NSE = block.grn(y_NSE[:, None])[:, 0]
-    rows: Tensor = block.pwconv2(y_NSE)
-    return x_NSC + rows
+    if block.grn.scope == "batch":
+        y_NSE = y_NSE.view(1, -1, y_NSE.shape[-1])
+    rows = grn_linear(block.grn, block.pwconv2, y_NSE, wanted=y_NSE.shape[1])
+    return x_NSC + rows.view_as(x_NSC)
 
 
 def encode_dense(encoder: Encoder, x_NBHW: Tensor, mask: Mask) -> Tensor:
@@ -173,4 +173,3 @@ _BACKENDS: Final[Mapping[BackendName, Backend]] = {
 def to_map(rows_NVD: Tensor, mask: Mask) -> Tensor:
     """Return the rows of the last stage as a map, `(N, D, h, w)`, 0 where hidden."""
     return spread(rows_NVD, mask.sites(1), mask.side)
-

@@ -19,15 +19,17 @@ from mmearth_infer.contract.manifest import (
     Output,
     Provenance,
 )
-from mmearth_infer.contract.normalize import PRETRAINING_SOURCE, pretraining_statistics
+from mmearth_infer.contract.normalize import pretraining_statistics
 from mmearth_infer.engine.ort import OrtModel
 from mmearth_infer.errors import ModelError, StoreError
+from mmearth_training.load import load_encoder
 from mmearth_training.model.encoder import STAGES, receptive_radius_px
-from mmearth_training.published import load_published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.contract.normalize import Statistics
     from mmearth_training.model.encoder import Encoder, EncoderConfig
 
 
@@ -36,7 +38,7 @@ class ExportConfig:
     """A run of `mmearth export`."""
 
     checkpoint: Path
-    """A published checkpoint."""
+    """A published checkpoint, one of our own training, or a run."""
 
     out: Path
     """Where the model file goes."""
@@ -68,7 +70,7 @@ class ExportConfig:
 
 
 def export_onnx(config: ExportConfig) -> Manifest:
-    """Export a published checkpoint to ONNX.
+    """Export a checkpoint to ONNX, its GRN over each window by itself.
 
     Returns:
         The manifest in the file, with the report of the comparison.
@@ -80,8 +82,10 @@ def export_onnx(config: ExportConfig) -> Manifest:
 
     """
     check_place(config.out, overwrite=config.overwrite)
-    checkpoint = load_published(config.checkpoint)
-    encoder = checkpoint.encoder(replace(checkpoint.config, grn_eps=config.grn_eps))
+    checkpoint = load_encoder(config.checkpoint)
+    encoder = checkpoint.encoder(
+        replace(checkpoint.config, grn="window", grn_eps=config.grn_eps)
+    )
     manifest = describe(
         encoder.config,
         name=config.name or f"{checkpoint.size_name}-{checkpoint.config.patch_px}",
@@ -89,12 +93,13 @@ def export_onnx(config: ExportConfig) -> Manifest:
         bands=checkpoint.bands,
         stages=config.stages,
         crop_px=checkpoint.crop_px,
+        statistics=checkpoint.statistics,
         provenance=Provenance(
             trained=True,
-            checkpoint=config.checkpoint.name,
+            checkpoint=checkpoint.name,
             checkpoint_sha256=checkpoint.sha256,
             code_version=version("mmearth-infer"),
-            statistics=PRETRAINING_SOURCE,
+            statistics=checkpoint.statistics_source,
             facts=dict(checkpoint.facts),
         ),
     )
@@ -110,13 +115,19 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
     stages: Sequence[int],
     crop_px: int,
     provenance: Provenance,
+    statistics: Mapping[ProductLevel, Statistics] | None = None,
 ) -> Manifest:
-    """Return the manifest of an encoder with the statistics of pretraining."""
+    """Return the manifest of an encoder.
+
+    Its statistics are those given, or of the MMEarth pretraining data for None.
+    """
+    if statistics is None:
+        statistics = pretraining_statistics(bands)
     return Manifest(
         name=name,
         task="embedding",
         bands=tuple(bands),
-        statistics=dict(pretraining_statistics(bands)),
+        statistics=dict(statistics),
         outputs=tuple(
             Output(
                 name=f"stage{stage}",

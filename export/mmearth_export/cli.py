@@ -72,9 +72,10 @@ def export(  # noqa: PLR0913 -- one a flag
 ) -> None:
     """Turn a checkpoint into a verified model file.
 
-    CHECKPOINT is a published MMEarth pretraining checkpoint, `checkpoint-199.pth`.
-    It is read without running any code it may hold. The file is compared with
-    eager PyTorch, and kept only if they agree.
+    CHECKPOINT is a published MMEarth pretraining checkpoint, `checkpoint-199.pth`,
+    or one of your own training: its folder, or that of the run, whose last
+    checkpoint is taken. It is read without running any code it may hold. The file
+    is compared with eager PyTorch, and kept only if they agree.
     """
     manifest = export_onnx(
         ExportConfig(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -20,12 +19,12 @@ from mmearth_infer.contract.bands import (
     MMEARTH_RGB_BANDS,
     find_band,
 )
+from mmearth_infer.contract.normalize import PRETRAINING_SOURCE, pretraining_statistics
 from mmearth_infer.errors import ModelError
+from mmearth_training.encoder_checkpoint import EncoderCheckpoint, check_shapes
 from mmearth_training.model.encoder import (
     PATCH_SIZES_PX,
-    SIZES,
     STAGES,
-    Encoder,
     EncoderConfig,
     Size,
 )
@@ -57,44 +56,7 @@ _FACTS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedCheckpoint:
-    """An encoder out of a published checkpoint."""
-
-    config: EncoderConfig
-    """Its shape, inferred from the tensors."""
-
-    size_name: str
-    """Name of its size in `SIZES`, or `custom`."""
-
-    state: Mapping[str, Tensor]
-    """Its weights under the names of `Encoder`, dense."""
-
-    bands: tuple[str, ...]
-    """Its input bands in order."""
-
-    crop_px: int
-    """Side of the crops it was trained on."""
-
-    sha256: str
-    """Digest of the file."""
-
-    facts: Mapping[str, str | int | float | bool]
-    """Plain settings that the file recorded."""
-
-    def encoder(self, config: EncoderConfig | None = None) -> Encoder:
-        """Build the encoder with its weights, in evaluation mode.
-
-        Args:
-            config: Its shape with another GRN or geometry; None for as it is.
-
-        """
-        encoder = Encoder(config or self.config)
-        encoder.load_state_dict(dict(self.state))
-        return encoder.eval()
-
-
-def load_published(path: Path) -> PublishedCheckpoint:
+def load_published(path: Path) -> EncoderCheckpoint:
     """Read a published pretraining checkpoint.
 
     Args:
@@ -117,13 +79,15 @@ def load_published(path: Path) -> PublishedCheckpoint:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     config = _infer_config(state, original_stem=original_stem, path=path)
     _check(config, state, args, path)
-    size_name = next((n for n, s in SIZES.items() if s == config.size), "custom")
-    return PublishedCheckpoint(
+    bands = _infer_bands(config.bands, args, path)
+    return EncoderCheckpoint(
+        name=path.name,
         config=config,
-        size_name=size_name,
         state=state,
-        bands=_infer_bands(config.bands, args, path),
+        bands=bands,
         crop_px=_int(args, "input_size") or PATCHES_A_SIDE * config.patch_px,
+        statistics=pretraining_statistics(bands),
+        statistics_source=PRETRAINING_SOURCE,
         sha256=sha256,
         facts={
             key: args[key]
@@ -223,19 +187,7 @@ def _check(
     path: Path,
 ) -> None:
     """Refuse weights that do not fit each other, or not what the file says of them."""
-    with torch.device("meta"):
-        expected = {k: tuple(v.shape) for k, v in Encoder(config).state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in state.items()}
-    wrong = sorted(
-        key for key in expected | given if expected.get(key) != given.get(key)
-    )
-    if wrong:
-        key = wrong[0]
-        raise ModelError(
-            f"{len(wrong)} tensors in `{path}` do not fit an MP-MAE encoder; `{key}` "
-            f"is {given.get(key, 'missing')}, expected {expected.get(key, 'none')}",
-            hint=_HINT,
-        )
+    check_shapes(config, state, path=path, hint=_HINT)
     said = _int(args, "patch_size")
     if said not in (None, config.patch_px):
         raise ModelError(

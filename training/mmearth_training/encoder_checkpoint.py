@@ -1,0 +1,99 @@
+"""An encoder read from a checkpoint, with everything an export needs to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mmearth_infer.errors import ModelError
+from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.contract.normalize import Statistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderCheckpoint:
+    """An encoder out of a checkpoint, published or of our own training."""
+
+    name: str
+    """What the file with its weights is called."""
+
+    config: EncoderConfig
+    """Its shape, and its GRN as the checkpoint says."""
+
+    state: Mapping[str, Tensor]
+    """Its weights under the names of `Encoder`, dense, float32."""
+
+    bands: tuple[str, ...]
+    """Its input bands in order."""
+
+    crop_px: int
+    """Side of the crops it was trained on."""
+
+    statistics: Mapping[ProductLevel, Statistics]
+    """What standardised its training data, by product level that occurred."""
+
+    statistics_source: str
+    """Where the statistics come from."""
+
+    sha256: str
+    """Digest of the file with its weights."""
+
+    facts: Mapping[str, str | int | float | bool]
+    """Plain settings of the training run that the checkpoint recorded."""
+
+    @property
+    def size_name(self) -> str:
+        """Name of its size in `SIZES`, or `custom`."""
+        named = (name for name, size in SIZES.items() if size == self.config.size)
+        return next(named, "custom")
+
+    def encoder(self, config: EncoderConfig | None = None) -> Encoder:
+        """Build the encoder with its weights, in evaluation mode.
+
+        Args:
+            config: Its shape with another GRN or geometry; None for as it is.
+
+        """
+        encoder = Encoder(config or self.config)
+        encoder.load_state_dict(dict(self.state))
+        return encoder.eval()
+
+
+def check_shapes(
+    config: EncoderConfig, state: Mapping[str, Tensor], *, path: Path, hint: str
+) -> None:
+    """Refuse weights that are not those of an encoder of this shape.
+
+    Args:
+        config: The shape; nothing of its size is allocated.
+        state: Weights under the names of `Encoder`.
+        path: Where they stood, for the message.
+        hint: What to do about it.
+
+    Raises:
+        ModelError: Naming the first tensor that is missing, too many or misshapen.
+
+    """
+    with torch.device("meta"):
+        expected = {k: tuple(v.shape) for k, v in Encoder(config).state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    wrong = sorted(
+        key for key in expected | given if expected.get(key) != given.get(key)
+    )
+    if wrong:
+        key = wrong[0]
+        raise ModelError(
+            f"{len(wrong)} tensors in `{path}` do not fit an MP-MAE encoder; `{key}` "
+            f"is {given.get(key, 'missing')}, expected {expected.get(key, 'none')}",
+            hint=hint,
+        )

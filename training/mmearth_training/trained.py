@@ -1,0 +1,289 @@
+"""Checkpoints of our own pretraining: a folder of safetensors and `checkpoint.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import msgspec
+import torch
+from msgspec import Meta
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from mmearth_infer.contract.bands import BANDS, ProductLevel
+from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
+from mmearth_infer.errors import ManifestError, ModelError
+from mmearth_training.encoder_checkpoint import EncoderCheckpoint, check_shapes
+from mmearth_training.model.encoder import SIZES, EncoderConfig, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+FORMAT: Final = 1
+"""Newest version of `checkpoint.json` that this code reads."""
+
+ABOUT: Final = "checkpoint.json"
+"""File of a checkpoint that describes the others."""
+
+WEIGHTS: Final = "model.safetensors"
+"""File of a checkpoint with the weights of the whole model."""
+
+STEPS: Final = "checkpoints"
+"""Folder of a run that holds its checkpoints."""
+
+_PREFIX: Final = "encoder."
+_STEP: Final = re.compile(r"step-(\d+)")
+_HINT_DAMAGED: Final = "copy the checkpoint again, or take another step of the run"
+_HINT_VALID: Final = "give a checkpoint as the training run wrote it"
+
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+"""A size or number of something; the bound keeps nonsense from taking memory."""
+
+Depth = Annotated[int, Meta(ge=1, le=1000)]
+"""Blocks of a stage; each is built before shapes are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Format:
+    """The one field that every version has."""
+
+    format: int
+    """Version of the structure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EncoderFacts:
+    """The encoder as the checkpoint describes it."""
+
+    size: str
+    """Name of its size, or any other name for a shape of its own."""
+
+    depths: tuple[Depth, Depth, Depth, Depth]
+    """Blocks a stage."""
+
+    dims: tuple[Count, Count, Count, Count]
+    """Channels a stage."""
+
+    bands: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """Input bands in order."""
+
+    patch_px: int
+    """Pixels a side of a cell of the last stage."""
+
+    original_stem: bool
+    """Whether the stem is ImageNet ConvNeXt's."""
+
+    grn: Literal["window", "batch"]
+    """What GRN took its norm over in training."""
+
+    grn_eps: Annotated[float, Meta(gt=0)]
+    """Epsilon of GRN in training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _About:
+    """What is read of `checkpoint.json`; other keys are passed over."""
+
+    step: Annotated[int, Meta(ge=0)]
+    """Optimiser steps done."""
+
+    epoch: float
+    """Passes over the training data done."""
+
+    encoder: _EncoderFacts
+    """The encoder."""
+
+    crop_px: Count
+    """Side of the training crops."""
+
+    statistics: Annotated[dict[ProductLevel, Statistics], Meta(min_length=1)]
+    """Input statistics of the training data, in the order of the bands."""
+
+    statistics_source: str
+    """Where they come from."""
+
+    sha256: dict[str, str]
+    """Digests by name of file."""
+
+    facts: dict[str, str | int | float | bool] = field(default_factory=dict)
+    """Plain settings of the run."""
+
+
+def load_trained(path: Path) -> EncoderCheckpoint:
+    """Read the encoder of a checkpoint of our own training.
+
+    Only JSON and safetensors are read, neither of which can hold code.
+
+    Args:
+        path: The folder of the checkpoint.
+
+    Raises:
+        ModelError: If a file is missing, damaged, of a later version, or if what
+            they say does not fit together.
+
+    """
+    about_path, weights_path = path / ABOUT, path / WEIGHTS
+    about = _read_about(about_path)
+    config = _config(about, about_path)
+    sha256 = _check_digest(weights_path, about.sha256.get(WEIGHTS), about_path)
+    state = _read_encoder(weights_path)
+    check_shapes(config, state, path=weights_path, hint=_HINT_VALID)
+    _check_finite(state, weights_path)
+    return EncoderCheckpoint(
+        name=f"{path.resolve().name}/{WEIGHTS}",
+        config=config,
+        state=state,
+        bands=about.encoder.bands,
+        crop_px=about.crop_px,
+        statistics=about.statistics,
+        statistics_source=about.statistics_source,
+        sha256=sha256,
+        facts={**about.facts, "step": about.step, "epoch": about.epoch},
+    )
+
+
+def last_checkpoint(run: Path) -> Path:
+    """Return the last complete checkpoint of a run, by the number of its step.
+
+    A folder that lacks one of the files is one that was never finished.
+
+    Raises:
+        ModelError: If the run has none.
+
+    """
+    steps = [(_STEP.fullmatch(path.name), path) for path in (run / STEPS).iterdir()]
+    complete = [
+        (int(match[1]), path)
+        for match, path in steps
+        if match and (path / ABOUT).is_file() and (path / WEIGHTS).is_file()
+    ]
+    if not complete:
+        raise ModelError(
+            f"the run `{run}` has no checkpoint yet",
+            hint="wait until it has written one, or give another run",
+        )
+    return max(complete)[1]
+
+
+def _read_about(path: Path) -> _About:
+    """Read and check `checkpoint.json`."""
+    content = _read(path)
+    try:
+        version = msgspec.json.decode(content, type=_Format).format
+    except msgspec.DecodeError as error:
+        raise ModelError(
+            f"`{path}` does not describe a checkpoint: {error}", hint=_HINT_VALID
+        ) from error
+    if not 1 <= version <= FORMAT:
+        raise ModelError(
+            f"`{path}` has format {version}; this version reads up to {FORMAT}",
+            hint="upgrade with `pip install -U mmearth-infer`",
+        )
+    try:
+        return msgspec.json.decode(content, type=_About)
+    except (msgspec.DecodeError, ManifestError) as error:
+        raise ModelError(f"`{path}` is not valid: {error}", hint=_HINT_VALID) from error
+
+
+def _config(about: _About, path: Path) -> EncoderConfig:
+    """Return the shape of the encoder; refuse what contradicts itself."""
+    said = about.encoder
+    unknown = [band for band in said.bands if band not in BANDS]
+    if unknown:
+        raise ModelError(
+            f"`{path}` names the band `{unknown[0]}`, which Sentinel-2 has not",
+            hint=f"it has {', '.join(BANDS)}",
+        )
+    if len(set(said.bands)) != len(said.bands):
+        raise ModelError(
+            f"`{path}` names a band twice: {', '.join(said.bands)}", hint=_HINT_VALID
+        )
+    for level, numbers in about.statistics.items():
+        if len(numbers.mean) != len(said.bands):
+            raise ModelError(
+                f"`{path}` has {len(said.bands)} bands but statistics of "
+                f"{len(numbers.mean)} for {level.upper()}",
+                hint=_HINT_VALID,
+            )
+    size = Size(depths=said.depths, dims=said.dims)
+    if SIZES.get(said.size, size) != size:
+        raise ModelError(
+            f"`{path}` says its size is `{said.size}`, which has other depths or dims",
+            hint=_HINT_VALID,
+        )
+    return EncoderConfig(
+        size=size,
+        bands=len(said.bands),
+        patch_px=said.patch_px,
+        original_stem=said.original_stem,
+        grn=said.grn,
+        grn_eps=said.grn_eps,
+    )
+
+
+def _check_digest(path: Path, recorded: str | None, about_path: Path) -> str:
+    """Return the digest of a file that is the one recorded."""
+    if recorded is None:
+        raise ModelError(
+            f"`{about_path}` has no digest of `{path.name}`", hint=_HINT_VALID
+        )
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if sha256 != recorded:
+        raise ModelError(
+            f"`{path}` is damaged: its SHA-256 is {sha256[:12]}..., "
+            f"{recorded[:12]}... was written",
+            hint=_HINT_DAMAGED,
+        )
+    return sha256
+
+
+def _read_encoder(path: Path) -> dict[str, Tensor]:
+    """Return the encoder's part of the weights, by the names of `Encoder`."""
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ModelError(
+            f"`{path}` is not a safetensors file: {error}", hint=_HINT_VALID
+        ) from error
+    return {
+        key.removeprefix(_PREFIX): value.to(torch.float32)
+        for key, value in weights.items()
+        if key.startswith(_PREFIX)
+    }
+
+
+def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse the weights of a run that diverged."""
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise ModelError(
+                f"`{key}` in `{path}` holds NaN or infinity: the run diverged",
+                hint="take an earlier step of the run",
+            )
+
+
+def _read(path: Path) -> bytes:
+    """Return the content of a file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    """Say that a file of a checkpoint cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return ModelError(
+            f"the checkpoint `{path.parent}` lacks `{path.name}`", hint=_HINT_DAMAGED
+        )
+    return ModelError(f"cannot read `{path}`: {error.strerror}", hint=_HINT_DAMAGED)

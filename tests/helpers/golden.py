@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from mmearth_training.model.masking import Mask
 from tests.helpers.data import GOLDEN
 
 if TYPE_CHECKING:
@@ -59,6 +60,44 @@ def golden_input() -> NDArray[np.float32]:
     """Return the golden Sentinel-2 input, `(2, 12, 112, 112)`, standardised."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((2, 12, 112, 112)).astype("float32")
+
+
+def golden_batch() -> tuple[torch.Tensor, dict[str, torch.Tensor], Mask]:
+    """Return the golden input, targets and mask as `MpMae` takes them.
+
+    Class maps are `(N, H, W)` int64 with -1 where missing, one-hot rows are class
+    numbers, missing values are NaN.
+    """
+    rng = np.random.default_rng(0)
+    count, side = 2, 112
+
+    def normal(*shape: int) -> NDArray[np.float32]:
+        return rng.standard_normal((count, *shape)).astype("float32")
+
+    drawn: dict[str, NDArray[Any]] = {}
+    drawn["sentinel2"] = normal(12, side, side)
+    drawn["sentinel1"] = normal(8, side, side)
+    drawn["aster"] = normal(2, side, side)
+    drawn["era5"] = normal(12)
+    drawn["dynamic_world"] = rng.integers(-1, 9, (count, 1, side, side))[:, 0]
+    drawn["canopy_height_eth"] = normal(2, side, side)
+    drawn["lat"] = normal(2)
+    drawn["lon"] = normal(2)
+    drawn["biome"] = rng.integers(0, 14, count)
+    drawn["eco_region"] = rng.integers(0, 846, count)
+    drawn["month"] = normal(2)
+    drawn["esa_worldcover"] = rng.integers(-1, 11, (count, 1, side, side))[:, 0]
+    missing = rng.random((count, 4, side, side)) < 0.1
+    drawn["sentinel1"][:, 4:][missing] = np.nan
+    drawn["era5"][0, 3] = np.nan
+    targets = {name: torch.from_numpy(values) for name, values in drawn.items()}
+    rng = np.random.default_rng(1)
+    orders = [rng.permutation(49) for _ in range(count)]
+    visible, hidden = (
+        torch.from_numpy(np.sort([order[part] for order in orders]))
+        for part in (slice(19), slice(19, None))
+    )
+    return targets["sentinel2"], targets, Mask(visible, hidden)
 
 
 def write_checkpoint(

@@ -10,14 +10,19 @@ V visible patches, D channels of the last stage.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
-import MinkowskiEngine as me
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mmearth_training.model.masking import gather
+
+with warnings.catch_warnings():
+    # importing a build without CUDA warns that it has none
+    warnings.filterwarnings("ignore", "The MinkowskiEngine was compiled with CPU_ONLY")
+    import MinkowskiEngine as me  # noqa: N813 -- its own abbreviation
 
 if TYPE_CHECKING:
     from mmearth_training.model.blocks import Block

@@ -270,7 +270,8 @@ class Manifest:
             known = ", ".join(name.upper() for name in self.statistics)
             raise ModelError(
                 f"model `{self.name}` has no statistics for {level.upper()}",
-                hint=f"it knows {known}; --product chooses one of them",
+                hint=f"it knows {known} and would mistake other pixels; --product "
+                "is for scenes that are one of these and do not say so",
             )
         return self.statistics[level]
 

@@ -23,6 +23,7 @@ SUMMARIES: Final = {
     "info": "Explain a model, a scene or a store.",
     "make-dataset": "Cut scenes into a small data set to train on.",
     "pack": "Rewrite a published data set so that it reads fast.",
+    "pretrain": "Pretrain an encoder as a multi-pretext masked autoencoder.",
 }
 """First line of each command's help, so that listing imports none (tested equal)."""
 
@@ -31,6 +32,7 @@ EXTRAS: Final = {
     "info": "cpu",
     "make-dataset": "train",
     "pack": "train",
+    "pretrain": "train",
 }
 """The extra a command needs, where it is not called like the command."""
 

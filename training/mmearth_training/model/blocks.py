@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
 LAYER_NORM_EPS = 1e-6
@@ -39,6 +40,8 @@ class GRN(nn.Module):
         scope: What the norm is taken over.
         eps: Added to the mean norm. Published: 1e-6 sparse, 1e-4 dense.
 
+    With `sync` set, scope `batch` takes its norm over the batches of all processes.
+
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class GRN(nn.Module):
         super().__init__()
         self.scope = scope
         self.eps = eps
+        self.sync = False
         self.gamma = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
         if scope == "frozen":
@@ -63,8 +67,17 @@ class GRN(nn.Module):
             return self.get_buffer("response_E")
         over = (0, 1, 2) if self.scope == "batch" else (1, 2)
         norm_E = torch.linalg.vector_norm(x_NHWE, dim=over, keepdim=True)
+        if self.sync:
+            norm_E = _over_processes(norm_E)
         response: Tensor = norm_E / (norm_E.mean(dim=-1, keepdim=True) + self.eps)
         return response
+
+
+def _over_processes(norm_E: Tensor) -> Tensor:
+    """Return the norm over what all processes hold, with its gradient."""
+    parts: list[Tensor] = all_gather(norm_E)  # type: ignore[no-untyped-call]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return norm
 
 
 class ChannelLayerNorm(nn.LayerNorm):

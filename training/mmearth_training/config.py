@@ -1,0 +1,298 @@
+"""A recipe: everything that decides what a pretraining run computes, as one file.
+
+What only decides how fast it is computed (device, backend, workers) is no part of a
+recipe; two runs of one recipe on one data set are the same run.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from mmearth_infer.errors import RecipeError
+from mmearth_training.losses import Weighting  # noqa: TC001 -- msgspec
+from mmearth_training.modalities import MODEL_BANDS, RGB_BANDS, choose_tasks
+from mmearth_training.model.decoder import (
+    DecoderConfig,
+    Decoders,
+    Pooling,
+)
+from mmearth_training.model.encoder import SIZES, EncoderConfig
+from mmearth_training.model.masking import count_visible
+from mmearth_training.model.mpmae import MpMaeConfig
+
+_RECIPES: Final = resources.files("mmearth_training") / "recipes"
+
+
+class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a recipe; unknown keys are errors."""
+
+
+class DataRecipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which data are trained on."""
+
+    release: str = ""
+    """Release of MMEarth that it was made for, for the reader alone."""
+
+    tile_px: int = 128
+    """Side of a tile."""
+
+    crop_px: int = 112
+    """Side of the random crop, the same for every pixel-level modality."""
+
+
+class ModelRecipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which network is trained, on which tasks."""
+
+    size: str = "atto"
+    """One of the sizes of ConvNeXt V2."""
+
+    patch_px: int = 16
+    """Side of a patch."""
+
+    original_stem: bool = False
+    """The strided stem of ImageNet instead of MMEarth's."""
+
+    tasks: str | tuple[str, ...] = "all"
+    """A model set (`all`, `pixel`, `image`, `s2`, `rgb`), or modalities by name."""
+
+    mask_ratio: float = 0.6
+    """Share of the patches that is hidden."""
+
+    decoders: Decoders = "separate"
+    """A decoder block a task (paper), or one for all (published weights)."""
+
+    pooling: Pooling = "hidden"
+    """What image-level tasks average: hidden patches (paper) or all (published)."""
+
+    image_norm: bool = False
+    """A LayerNorm before that average, as in the published code."""
+
+    decoder_width: int = 512
+    """Channels of the decoders."""
+
+    grn_eps: float = 1e-6
+    """Epsilon of the encoder's GRN, which takes its norm over the batch."""
+
+
+class LossRecipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is minimised."""
+
+    weighting: Weighting = "uncertainty"
+    """How the losses of the tasks are put together."""
+
+    normalise_patches: bool = True
+    """Normalise the Sentinel-2 target patch by patch."""
+
+    missing_as_mean: bool = False
+    """Count missing continuous pixels as the mean, as the published code does."""
+
+
+class OptimRecipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How it is minimised: AdamW, linear warm-up, half a cosine to 0, by step."""
+
+    epochs: int = 200
+    """Passes over the training split."""
+
+    warmup_epochs: float = 40.0
+    """Epochs of rising learning rate."""
+
+    batch: int = 4096
+    """Samples a step of the optimiser, over all processes and accumulation."""
+
+    micro_batch: int = 256
+    """Samples that a process sees at once; GRN of pretraining pools over these."""
+
+    base_lr: float = 1.5e-4
+    """Learning rate for 256 samples a step; scaled in proportion."""
+
+    weight_decay: float = 0.05
+    """Of weights; biases, norms and GRN have none."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of AdamW's averages."""
+
+    sync_grn: bool = False
+    """Pool GRN over the processes too, so that two equal one with a joint batch."""
+
+
+class Recipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pretraining run."""
+
+    name: str
+    """What it is called."""
+
+    about: str = ""
+    """What it is for."""
+
+    seed: int = 0
+    """Decides initial weights, order, crops and masks."""
+
+    save_every_epochs: float = 5.0
+    """Epochs between checkpoints; there is always one at the end."""
+
+    validate_every_epochs: float = 5.0
+    """Epochs between validations; there is always one at the end."""
+
+    data: DataRecipe = msgspec.field(default_factory=DataRecipe)
+    """Which data."""
+
+    model: ModelRecipe = msgspec.field(default_factory=ModelRecipe)
+    """Which network."""
+
+    loss: LossRecipe = msgspec.field(default_factory=LossRecipe)
+    """Which loss."""
+
+    optim: OptimRecipe = msgspec.field(default_factory=OptimRecipe)
+    """Which optimiser."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the pretext tasks, in the order of the table."""
+        return choose_tasks(self.model.tasks)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Input bands in order: three for the set `rgb`, else twelve."""
+        return RGB_BANDS if self.model.tasks == "rgb" else MODEL_BANDS
+
+    @property
+    def patches(self) -> int:
+        """Patches of a crop."""
+        return (self.data.crop_px // self.model.patch_px) ** 2
+
+    @property
+    def visible(self) -> int:
+        """Patches of a crop that the encoder sees."""
+        return count_visible(self.patches, self.model.mask_ratio)
+
+    def network(self) -> MpMaeConfig:
+        """Return what the recipe says of the network and its loss.
+
+        Raises:
+            RecipeError: For values that cannot be.
+            ModelError: For an encoder that cannot be.
+
+        """
+        return MpMaeConfig(
+            encoder=EncoderConfig(
+                size=SIZES[self.model.size],
+                bands=len(self.bands),
+                patch_px=self.model.patch_px,
+                original_stem=self.model.original_stem,
+                grn="batch",
+                grn_eps=self.model.grn_eps,
+            ),
+            decoder=DecoderConfig(
+                decoders=self.model.decoders,
+                pooling=self.model.pooling,
+                image_norm=self.model.image_norm,
+                width=self.model.decoder_width,
+            ),
+            tasks=self.tasks,
+            weighting=self.loss.weighting,
+            normalise_patches=self.loss.normalise_patches,
+            missing_as_mean=self.loss.missing_as_mean,
+        )
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the recipes that come with the package."""
+    return tuple(
+        sorted(
+            item.name.removesuffix(".toml")
+            for item in _RECIPES.iterdir()
+            if item.name.endswith(".toml")
+        )
+    )
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a recipe: one that comes with the package by its name, or a TOML file.
+
+    Raises:
+        RecipeError: If there is none, or it has a key or value that cannot be.
+
+    """
+    if name in recipe_names():
+        text, source = (_RECIPES / f"{name}.toml").read_text(), name
+    else:
+        try:
+            text, source = Path(name).read_text(), name
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(
+                f"there is no recipe `{name}`",
+                hint=f"give a TOML file, or one of {', '.join(recipe_names())}",
+            ) from error
+    try:
+        recipe = msgspec.toml.decode(text, type=Recipe)
+    except msgspec.DecodeError as error:
+        raise RecipeError(
+            f"recipe `{source}` cannot be read: {error}",
+            hint="docs/guides/pretrain.md lists the keys",
+        ) from error
+    return checked(recipe)
+
+
+def changed(recipe: Recipe, **parts: Any) -> Recipe:  # noqa: ANN401
+    """Return a recipe with some values replaced: `changed(r, optim={"epochs": 3})`.
+
+    Raises:
+        RecipeError: For a value that cannot be.
+
+    """
+    content = msgspec.to_builtins(recipe)
+    for part, values in parts.items():
+        if isinstance(values, dict):
+            content[part].update(values)
+        else:
+            content[part] = values
+    return checked(msgspec.convert(content, Recipe))
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """Return a recipe whose values agree with each other.
+
+    Raises:
+        RecipeError: Naming the first that does not.
+        ModelError: For an encoder that cannot be.
+
+    """
+    data, model, optim = recipe.data, recipe.model, recipe.optim
+    if model.size not in SIZES:
+        raise RecipeError(
+            f"there is no size `{model.size}`", hint=f"choose one of {', '.join(SIZES)}"
+        )
+    recipe.network()
+    if data.crop_px % model.patch_px or not 0 < data.crop_px <= data.tile_px:
+        raise RecipeError(
+            f"a crop of {data.crop_px} px from tiles of {data.tile_px} px is not made "
+            f"of patches of {model.patch_px} px",
+            hint="the paper crops 112 px from 128 px, and 56 px from 64 px",
+        )
+    _ = recipe.visible
+    if optim.epochs < 1 or not 0 <= optim.warmup_epochs <= optim.epochs:
+        raise RecipeError(
+            f"{optim.warmup_epochs} warm-up epochs do not fit {optim.epochs} epochs",
+            hint="lower optim.warmup_epochs",
+        )
+    if optim.micro_batch < 1 or optim.batch % optim.micro_batch:
+        raise RecipeError(
+            f"a batch of {optim.batch} is not made of micro batches of "
+            f"{optim.micro_batch}",
+            hint="optim.batch is a multiple of optim.micro_batch times processes",
+        )
+    for name, value in (
+        ("optim.base_lr", optim.base_lr),
+        ("save_every_epochs", recipe.save_every_epochs),
+        ("validate_every_epochs", recipe.validate_every_epochs),
+        ("model.grn_eps", model.grn_eps),
+        ("model.decoder_width", model.decoder_width),
+    ):
+        if not value > 0:
+            raise RecipeError(f"{name} is {value}, which is not above 0")
+    return recipe

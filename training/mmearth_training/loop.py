@@ -1,0 +1,261 @@
+"""Pretraining on one page: data, model, steps, validation, checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from mmearth_infer.errors import DataError, RecipeError
+from mmearth_training.checkpoint import (
+    find_checkpoints,
+    prune_checkpoints,
+    read_facts,
+    restore,
+    write_checkpoint,
+)
+from mmearth_training.data.folder import check_folder, open_folder
+from mmearth_training.data.loader import SampleConfig, Samples, Schedule, iterate
+from mmearth_training.data.standardise import open_standardiser
+from mmearth_training.distributed import World, join_world
+from mmearth_training.facts import describe
+from mmearth_training.history import truncate_history
+from mmearth_training.judge import Judge, make_record
+from mmearth_training.modalities import INPUT
+from mmearth_training.model.blocks import GRN
+from mmearth_training.model.mpmae import MpMae
+from mmearth_training.optim import build_optimizer, build_scheduler
+from mmearth_training.run import identity, prepare
+from mmearth_training.step import Trainer
+from mmearth_training.watch import Watch, peak_memory_mb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_training.data.folder import DataFolder
+    from mmearth_training.data.loader import Batch
+    from mmearth_training.run import RunConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrained:
+    """What a run came to."""
+
+    checkpoint: Path
+    """Its last checkpoint."""
+
+    step: int
+    """Steps taken."""
+
+    losses: Mapping[str, float]
+    """Loss a task on held-out tiles; empty without any."""
+
+    trivial: Mapping[str, float]
+    """That of the trivial predictor on the same."""
+
+    img_per_s: float
+    """Images a second, validation included."""
+
+    peak_memory_mb: float
+    """Most memory used by the first process."""
+
+
+def pretrain(config: RunConfig, *, quiet: bool = False) -> Pretrained:
+    """Run a recipe to its end, or on from where it was interrupted.
+
+    Raises:
+        DataError: If the data lack something the recipe needs.
+        TrainingError: If the run cannot be resumed, or a loss is not finite.
+        StoreError: If the run's folder is taken or cannot be written.
+
+    """
+    folder = open_folder(config.data)
+    check_data(config, folder)
+    with join_world(config.device) as world:
+        schedule = plan_steps(config, folder, world)
+        done = enter_folder(config, folder, world)
+        samples = open_samples(config, folder)
+        trainer = build(config, world)
+        if last := last_checkpoint(config):
+            restore(last, trainer.model, trainer.optimizer)
+        with Watch(
+            config, total=schedule.steps, done=done, quiet=quiet, writes=world.first
+        ) as watch:
+            train(config, schedule, samples, trainer, watch, done=done)
+        last = last_checkpoint(config)
+        assert last is not None
+        facts = read_facts(last)
+        return Pretrained(
+            checkpoint=last,
+            step=facts["step"],
+            losses=facts["val_losses"],
+            trivial=facts["val_trivial"],
+            img_per_s=watch.images_per_s,
+            peak_memory_mb=peak_memory_mb(),
+        )
+
+
+def train(  # noqa: PLR0913 -- everything comes together here
+    config: RunConfig,
+    schedule: Schedule,
+    samples: Samples,
+    trainer: Trainer,
+    watch: Watch,
+    *,
+    done: int,
+) -> None:
+    """Take the steps from `done` to the end."""
+    recipe, world, model = config.recipe, trainer.world, trainer.model
+    a_epoch, a_step = schedule.steps_an_epoch, micro_batches_a_step(config, world)
+    save_every = max(1, round(recipe.save_every_epochs * a_epoch))
+    judge_every = max(1, round(recipe.validate_every_epochs * a_epoch))
+    stop = min(schedule.steps, config.stop_after or schedule.steps)
+    judge = Judge(config, samples, trainer)
+    scheduler = build_scheduler(
+        trainer.optimizer, recipe.optim, steps_an_epoch=a_epoch, done=done
+    )
+    keys = schedule.micro_batches(done, rank=world.rank, processes=world.size)
+    pin = world.device.type == "cuda"
+    batches = iterate(samples, keys, workers=config.workers, pin=pin)
+    verdict = None
+    for number in range(done + 1, stop + 1):
+        lr = float(scheduler.get_last_lr()[0])
+        losses = trainer.step(take(batches, a_step), number)
+        scheduler.step()
+        watch.saw(number, recipe.optim.batch, losses)
+        epoch, at_end = number / a_epoch, number == stop
+        if number % config.log_every == 0 or at_end:
+            watch.record(make_record(model, number, epoch, "train", losses, {}), lr=lr)
+        if judge.able and (number % judge_every == 0 or at_end):
+            verdict = judge(number, epoch)
+            watch.record(verdict)
+            watch.show(verdict, losses)
+            if config.plots and world.first:
+                judge.draw(watch, number)
+        if world.first and (number % save_every == 0 or at_end):
+            facts = describe(config, samples, number, epoch, verdict)
+            write_checkpoint(config.checkpoints, model, trainer.optimizer, facts)
+            prune_checkpoints(config.checkpoints, keep=config.keep)
+    world.wait()
+
+
+def plan_steps(config: RunConfig, folder: DataFolder, world: World) -> Schedule:
+    """Lay the training split out in steps.
+
+    Raises:
+        DataError: If it does not fill a batch.
+        RecipeError: If the processes do not share a batch evenly.
+
+    """
+    optim = config.recipe.optim
+    micro_batches_a_step(config, world)
+    return Schedule(
+        rows=folder.splits["train"],
+        seed=config.recipe.seed,
+        batch=optim.batch,
+        micro_batch=optim.micro_batch,
+        epochs=optim.epochs,
+    )
+
+
+def enter_folder(config: RunConfig, folder: DataFolder, world: World) -> int:
+    """Make the run's folder ready, and return the steps already taken."""
+    if world.first:
+        prepare(config, identity(config, folder, processes=world.size))
+    world.wait()
+    last = last_checkpoint(config)
+    done: int = read_facts(last)["step"] if last else 0
+    if world.first:
+        truncate_history(config.history, done)
+    return done
+
+
+def open_samples(config: RunConfig, folder: DataFolder) -> Samples:
+    """Return what makes batches of the data set."""
+    recipe = config.recipe
+    return Samples(
+        folder=folder,
+        config=SampleConfig(
+            tasks=recipe.tasks,
+            crop_px=recipe.data.crop_px,
+            patches=recipe.patches,
+            visible=recipe.visible,
+            seed=recipe.seed,
+        ),
+        standardise=open_standardiser(
+            folder, names=recipe.tasks, bands=recipe.bands, levels=levels_of(folder)
+        ),
+    )
+
+
+def check_data(config: RunConfig, folder: DataFolder) -> None:
+    """Refuse data that do not fit the recipe, before anything is written.
+
+    Raises:
+        DataError: Naming what is missing.
+
+    """
+    recipe = config.recipe
+    names = tuple(dict.fromkeys((INPUT, *recipe.tasks)))
+    tile_px = check_folder(folder, names)
+    if tile_px < recipe.data.crop_px:
+        raise DataError(
+            f"the tiles of `{folder.name}` have {tile_px} px, and the recipe crops "
+            f"{recipe.data.crop_px} px",
+            hint="take a recipe for this size of tile",
+        )
+
+
+def micro_batches_a_step(config: RunConfig, world: World) -> int:
+    """Return how many micro batches each process adds up.
+
+    Raises:
+        RecipeError: If the processes do not share a batch evenly.
+
+    """
+    optim = config.recipe.optim
+    together = optim.micro_batch * world.size
+    if optim.batch % together:
+        raise RecipeError(
+            f"a batch of {optim.batch} is not made of {world.size} times micro "
+            f"batches of {optim.micro_batch}",
+            hint="lower optim.micro_batch with --batch-size",
+        )
+    return optim.batch // together
+
+
+def last_checkpoint(config: RunConfig) -> Path | None:
+    """Return the newest checkpoint of the run, if there is one."""
+    found = list(find_checkpoints(config.checkpoints).values())
+    return found[-1] if found else None
+
+
+def build(config: RunConfig, world: World) -> Trainer:
+    """Build the model from the recipe's seed, and what trains it."""
+    recipe = config.recipe
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = MpMae(recipe.network(), backend=config.backend)
+    model.to(world.device)
+    for module in model.encoder.modules():
+        if isinstance(module, GRN):
+            module.sync = recipe.optim.sync_grn and world.size > 1
+    if config.compiled:
+        model.compile()
+    optimizer = build_optimizer(model, recipe.optim)
+    return Trainer(model, optimizer, world, precision=config.precision)
+
+
+def take(batches: Iterator[Batch], count: int) -> list[Batch]:
+    """Return the micro batches of one step."""
+    return list(itertools.islice(batches, count))
+
+
+def levels_of(folder: DataFolder) -> tuple[ProductLevel, ...]:
+    """Return the product levels the data set has statistics of."""
+    levels: tuple[ProductLevel, ...] = ("l1c", "l2a")
+    return tuple(lv for lv in levels if f"{INPUT}_{lv}" in folder.statistics)

@@ -129,6 +129,7 @@ def plain_predictions(
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
     """Return the greatest difference as a share of the greatest value."""
+    ours, theirs = ours.detach(), theirs.detach()
     greatest = theirs.abs().max().clamp(min=torch.finfo(theirs.dtype).tiny)
     return float((ours - theirs).abs().max() / greatest)
 

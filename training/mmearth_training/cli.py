@@ -89,6 +89,13 @@ def _list_recipes(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     show_default=True,
     help="Checkpoints that stay, besides the best.",
 )
+@click.option(
+    "--log-every",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Steps between records of the training loss.",
+)
 @click.option("--plots", is_flag=True, help="Draw pictures at every validation.")
 @click.option(
     "--resume",

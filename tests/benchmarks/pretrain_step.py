@@ -1,6 +1,6 @@
 """One pretraining step of ours against one of the published design, in one run.
 
-    python tests/benchmarks/pretrain_step.py [--batch 32] [--repeats 5]
+    python -m tests.benchmarks.pretrain_step [--batch 32] [--repeats 5]
 
 The incumbent is the published design without MinkowskiEngine, which is faster than
 with it: masked dense maps, the decoder block computed once a task on all patches,
@@ -110,10 +110,8 @@ def draw_batch(count: int, px: int = 112) -> tuple[Tensor, dict[str, Tensor], Ma
     return targets[INPUT], targets, mask
 
 
-def measure(
-    design: str, *, batch: int, repeats: int, amp: bool, compiled: bool
-) -> dict[str, float]:
-    """Return seconds a step, the median of some, and peak memory."""
+def build(design: str) -> MpMae:
+    """Return the model of a design, atto/16 with every task."""
     decoders, backend = DESIGNS[design]
     published = design == "published"
     config = MpMaeConfig(
@@ -126,7 +124,15 @@ def measure(
         tasks=SETS["all"],
     )
     torch.manual_seed(0)
-    model = MpMae(config, backend=backend)  # type: ignore[arg-type]
+    return MpMae(config, backend=backend)  # type: ignore[arg-type]
+
+
+def measure(
+    design: str, *, batch: int, repeats: int, amp: bool, compiled: bool
+) -> dict[str, float]:
+    """Return seconds a step, the median of some, and peak memory."""
+    published = design == "published"
+    model = build(design)
     losses: Callable[..., Tensor] = published_losses if published else our_losses
     if compiled and not published:
         model.compile()

@@ -10,7 +10,12 @@ from tests.helpers.scenes import random_dn, write_scene
 
 pytest.importorskip("torch", reason="the incumbent is eager PyTorch")
 
-from tests.benchmarks import embed_against_incumbent, read_packed, tiling_defaults
+from tests.benchmarks import (
+    embed_against_incumbent,
+    pretrain_step,
+    read_packed,
+    tiling_defaults,
+)
 from tests.helpers.mmearth_data import write_dataset
 
 
@@ -38,3 +43,14 @@ def test_packed_and_published_are_read(tmp_path: Path) -> None:
     results = read_packed.measure(published, tmp_path / "packed", tiles=2, repeats=1)
     assert [result.names for result in results] == ["all", "s2"]
     assert all(result.ratio > 0 for result in results)
+
+
+def test_published_and_our_step_give_the_same_losses() -> None:
+    """In compatibility mode: one decoder, pooled over all patches, with its norm."""
+    torch = pytest.importorskip("torch")
+    model = pretrain_step.build("published")
+    batch = pretrain_step.draw_batch(1)
+    published = pretrain_step.published_losses(model, *batch)
+    torch.testing.assert_close(
+        pretrain_step.our_losses(model, *batch), published, rtol=1e-5, atol=0
+    )

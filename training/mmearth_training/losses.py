@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmearth_training.model.masking import Mask, pick
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mmearth_training.modalities import Modality
+    from mmearth_training.model.masking import Mask
 
 Weighting = Literal["equal", "uncertainty"]
 """All tasks alike, or by learnt uncertainty (Kendall et al. 2018)."""
@@ -56,11 +55,13 @@ def patch_scale(target_NUQ: Tensor) -> tuple[Tensor, Tensor]:
     count = there.sum(-1, keepdim=True)
     known = torch.where(there, target_NUQ, 0)
     mean = known.sum(-1, keepdim=True) / count.clamp(min=1)
-    squares = torch.where(there, (target_NUQ - mean) ** 2, 0).sum(-1, keepdim=True)
+    distance = known.sub_(mean).mul_(there)
+    squares = torch.linalg.vector_norm(distance, dim=-1, keepdim=True) ** 2
     variance = squares / (count - 1).clamp(min=1)
     return mean, (variance + PATCH_NORM_EPS).sqrt()
 
 
+@torch.no_grad()
 def hidden_target(
     task: Modality, target: Tensor, mask: Mask, *, patch_px: int, normalise: bool
 ) -> Tensor:
@@ -76,11 +77,26 @@ def hidden_target(
     """
     if task.kind == "categorical":
         target = target[:, None]
-    target_NUQ = pick(patchify(target, patch_px), mask.hidden_NU)
+    target_NUQ = _hidden_patches(target, mask, patch_px)
     if not normalise:
         return target_NUQ
     mean, scale = patch_scale(target_NUQ)
-    return (target_NUQ - mean) / scale
+    return target_NUQ.sub_(mean).div_(scale)
+
+
+def _hidden_patches(x_NCHW: Tensor, mask: Mask, patch_px: int) -> Tensor:
+    """Return `pick(patchify(x), hidden)` in a new tensor, `(N, U, Q)`.
+
+    Patches are picked first, row by row of pixels; only those have their channels
+    turned.
+    """
+    count, channels = x_NCHW.shape[:2]
+    side = mask.side
+    cells = x_NCHW.reshape(count, channels, side, patch_px, side, patch_px)
+    first = torch.arange(count, device=x_NCHW.device)[:, None]
+    row_NU, col_NU = mask.hidden_NU // side, mask.hidden_NU % side
+    patches = cells.permute(0, 2, 4, 1, 3, 5)[first, row_NU, col_NU]
+    return patches.view(count, -1, channels, patch_px**2).mT.flatten(2)
 
 
 def task_error(
@@ -105,9 +121,11 @@ def task_error(
             logits, labels, ignore_index=MISSING_CLASS, reduction="sum"
         )
         return total, (labels != MISSING_CLASS).sum()
+    prediction = prediction.float()
     there = torch.isfinite(target)
-    error = torch.where(there, prediction.float() - target, 0)
-    return (error * error).sum(), there.sum()
+    target = torch.where(there, target, prediction.detach())
+    total = functional.mse_loss(prediction, target, reduction="sum")
+    return total, there.sum()
 
 
 def mean_error(total: Tensor, count: Tensor) -> Tensor:
@@ -131,12 +149,20 @@ class TaskWeights(nn.Module):
             torch.zeros(tasks), requires_grad=weighting == "uncertainty"
         )
 
-    def forward(self, losses_T: Tensor) -> Tensor:
-        """Return the loss that is minimised, a scalar."""
+    def forward(self, losses_T: Tensor, counted_T: Tensor | None = None) -> Tensor:
+        """Return the loss that is minimised, a scalar.
+
+        Args:
+            losses_T: Loss of each task.
+            counted_T: Losses that decide which tasks count, where these are a part
+                of the losses only; None for the losses themselves.
+
+        """
         if self.weighting == "equal":
             return losses_T.sum()
+        counted_T = losses_T.detach() if counted_T is None else counted_T
         weighted_T = torch.exp(-self.log_vars_T) * losses_T + self.log_vars_T
-        return torch.where(losses_T != 0, weighted_T, 0).sum()
+        return torch.where(counted_T != 0, weighted_T, 0).sum()
 
 
 def names_of(values_T: Tensor, tasks: tuple[str, ...]) -> Mapping[str, float]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mmearth_training.model.blocks import LAYER_NORM_EPS, Block
-from mmearth_training.model.masking import Mask, pick, place
+from mmearth_training.model.grn_linear import grn_linear
+from mmearth_training.model.masking import Mask, reorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,11 +110,10 @@ class Decoder(nn.Module):
     def forward(self, rows_NVD: Tensor, mask: Mask) -> dict[str, Tensor]:
         """Return `(N, U, O)` for pixel-level tasks, `(N, O)` for image-level ones."""
         projected_NVW = self.proj(rows_NVD)
-        total = mask.visible_NV.shape[1] + mask.hidden_NU.shape[1]
-        token_NPW = self.mask_token.to(projected_NVW.dtype).expand(
-            rows_NVD.shape[0], total, -1
+        token_NUW = self.mask_token.to(projected_NVW.dtype).expand(
+            *mask.hidden_NU.shape, -1
         )
-        x_NPW = place(projected_NVW, mask.visible_NV, token_NPW)
+        x_NPW = torch.cat([token_NUW, projected_NVW], dim=1)
         looks: dict[str, _Look] = {}
         predictions = {}
         for name, level in self.levels.items():
@@ -131,53 +130,57 @@ class Decoder(nn.Module):
             return look.average(self.config.pooling)
         y_NPW: Tensor = self.image_norm(look.everywhere())
         if self.config.pooling == "hidden":
-            y_NPW = pick(y_NPW, look.mask.hidden_NU)
+            y_NPW = y_NPW[:, : look.hidden_count]
         return y_NPW.mean(dim=1)
 
 
 class _Look:
-    """A block's output on one map, computed as far as it is asked for."""
+    """A block's output on one map, computed as far as it is asked for.
+
+    Patches are ordered hidden ones first, so that they are the first rows of a sample.
+    """
 
     def __init__(self, block: Block, x_NPW: Tensor, mask: Mask) -> None:
-        """Run the block up to GRN's response."""
+        """Run the block up to its first Linear."""
         count, _, width = x_NPW.shape
-        side = mask.side
-        x_NWhw = x_NPW.view(count, side, side, width).permute(0, 3, 1, 2)
-        y_NPW = block.dwconv(x_NWhw).permute(0, 2, 3, 1).reshape(x_NPW.shape)
-        self.block, self.mask, self.x_NPW = block, mask, x_NPW
-        self.y_NPE = functional.gelu(block.pwconv1(block.norm(y_NPW)))
-        response = block.grn.response(self.y_NPE[:, None])[:, 0]
-        self.scale_N1E = 1 + block.grn.gamma * response
+        order_NP = torch.cat([mask.hidden_NU, mask.visible_NV], dim=1)
+        back_NP = order_NP.argsort(dim=1)
+        map_NPW = reorder(x_NPW, back_NP, order_NP)
+        map_NWhw = map_NPW.view(count, mask.side, mask.side, width).permute(0, 3, 1, 2)
+        y_NPW = block.dwconv(map_NWhw).permute(0, 2, 3, 1).reshape(x_NPW.shape)
+        y_NPW = reorder(y_NPW, order_NP, back_NP)
+        self.block, self.x_NPW = block, x_NPW
+        self.hidden_count = mask.hidden_NU.shape[1]
+        self.y_NPE = block.pwconv1(block.norm(y_NPW))
         self._kept: dict[str, Tensor] = {}
 
     def hidden(self) -> Tensor:
         """Return the hidden patches, `(N, U, W)`."""
-        if "hidden" not in self._kept:
-            where = self.mask.hidden_NU
-            self._kept["hidden"] = self._finish(
-                pick(self.x_NPW, where), pick(self.y_NPE, where)
-            )
-        return self._kept["hidden"]
+        return self._once("hidden", self.hidden_count)
 
     def everywhere(self) -> Tensor:
-        """Return all patches, `(N, P, W)`."""
-        if "all" not in self._kept:
-            self._kept["all"] = self._finish(self.x_NPW, self.y_NPE)
-        return self._kept["all"]
+        """Return all patches, the hidden ones first, `(N, P, W)`."""
+        return self._once("all", self.x_NPW.shape[1])
 
     def average(self, pooling: Pooling) -> Tensor:
         """Return the mean over the hidden patches or all, `(N, W)`."""
-        key = f"average {pooling}"
-        if key not in self._kept:
-            x, y = self.x_NPW, self.y_NPE
-            if pooling == "hidden":
-                x, y = pick(x, self.mask.hidden_NU), pick(y, self.mask.hidden_NU)
-            pooled = self._finish(x.mean(1, keepdim=True), y.mean(1, keepdim=True))
-            self._kept[key] = pooled[:, 0]
-        return self._kept[key]
+        if pooling in self._kept:
+            return self._kept[pooling].mean(dim=1)
+        rows = self.hidden_count if pooling == "hidden" else self.x_NPW.shape[1]
+        return self._once(f"average {pooling}", rows, averaged=True)[:, 0]
 
-    def _finish(self, x_NQW: Tensor, y_NQE: Tensor) -> Tensor:
-        """Run GRN and the last Linear on some patches, or on their average."""
-        normed = y_NQE * self.scale_N1E + self.block.grn.beta
-        rows: Tensor = self.block.pwconv2(normed)
-        return x_NQW + rows
+    def _once(self, key: str, rows: int, *, averaged: bool = False) -> Tensor:
+        """Run the rest of the block on the first rows, or their average, once."""
+        if key not in self._kept:
+            x_NQW = self.x_NPW[:, :rows]
+            if averaged:
+                x_NQW = x_NQW.mean(dim=1, keepdim=True)
+            self._kept[key] = x_NQW + grn_linear(
+                self.block.grn,
+                self.block.pwconv2,
+                self.y_NPE,
+                wanted=rows,
+                gelu=True,
+                averaged=averaged,
+            )
+        return self._kept[key]

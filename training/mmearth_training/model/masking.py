@@ -8,7 +8,9 @@ strided convolution lie in one patch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +50,7 @@ class Mask:
     @property
     def side(self) -> int:
         """Patches a side of the crop."""
-        return round((self.visible_NV.shape[1] + self.hidden_NU.shape[1]) ** 0.5)
+        return math.isqrt(self.visible_NV.shape[1] + self.hidden_NU.shape[1])
 
     def sites(self, s: int) -> Tensor:
         """Return the row of each visible site in a flat `(N h w)` map, `(N S,)`.
@@ -106,3 +108,36 @@ def place(x_NQC: Tensor, patches_NQ: Tensor, background_NPC: Tensor) -> Tensor:
         0, (start + patches_NQ).view(-1), x_NQC.reshape(-1, channels)
     )
     return flat.view(count, total, channels)
+
+
+def reorder(x_NPC: Tensor, order_NP: Tensor, back_NP: Tensor) -> Tensor:
+    """Return `x[n, order[n, p]]`, `(N, P, C)`, for an order that is a permutation.
+
+    Args:
+        x_NPC: What is reordered.
+        order_NP: Each number below P once in a row.
+        back_NP: The inverse, `order.argsort(1)`. The gradient is picked with it, where
+            that of `pick` must be added up in a map of zeros.
+
+    """
+    result: Tensor = _Reorder.apply(x_NPC, order_NP, back_NP)
+    return result
+
+
+class _Reorder(torch.autograd.Function):
+    """The permutation with its inverse as gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 -- PyTorch's own
+        x_NPC: Tensor,
+        order_NP: Tensor,
+        back_NP: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(order_NP, back_NP)
+        return pick(x_NPC, order_NP)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NPC: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # noqa: ANN401
+        order_NP, back_NP = ctx.saved_tensors
+        return reorder(grad_NPC, back_NP, order_NP), None, None

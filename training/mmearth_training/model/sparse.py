@@ -94,17 +94,16 @@ def _stem_rows(encoder: Encoder, x_NBHW: Tensor, mask: Mask) -> Tensor:
     A window of one pixel around each patch is all that its 3x3 convolution sees, so
     that this layer, the only one at full resolution, is not computed elsewhere.
     """
-    count, bands = x_NBHW.shape[:2]
+    count = x_NBHW.shape[0]
     patch_px, stride = encoder.config.patch_px, encoder.config.stem_px
     conv, norm = encoder.stem
     seen = x_NBHW * mask.visible_map(patch_px).to(x_NBHW.dtype)
     if encoder.initial_conv is None:
         windows = _windows(seen, mask, patch_px, margin=0)
-        y = conv(windows.view(-1, bands, patch_px, patch_px))
+        y = conv(windows)
     else:
         first, first_norm, gelu = encoder.initial_conv
-        side = patch_px + 2
-        windows = _windows(seen, mask, patch_px, margin=1).view(-1, bands, side, side)
+        windows = _windows(seen, mask, patch_px, margin=1)
         y = functional.conv2d(windows, first.weight, first.bias)
         y = conv(gelu(first_norm(y)))
     rows = norm(y).permute(0, 2, 3, 1)
@@ -113,12 +112,17 @@ def _stem_rows(encoder: Encoder, x_NBHW: Tensor, mask: Mask) -> Tensor:
 
 
 def _windows(x_NBHW: Tensor, mask: Mask, patch_px: int, *, margin: int) -> Tensor:
-    """Cut a window around each visible patch, `(N, V, B side side)`."""
+    """Cut a window around each visible patch, `(N V, B, side, side)`.
+
+    Channels lie last in memory, as LayerNorm wants them.
+    """
     side = patch_px + 2 * margin
-    padded = functional.pad(x_NBHW, (margin,) * 4)
-    windows = padded.unfold(2, side, patch_px).unfold(3, side, patch_px)
-    flat = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
-    return pick(flat, mask.visible_NV)
+    padded_NHWB = functional.pad(x_NBHW, (margin,) * 4).permute(0, 2, 3, 1)
+    padded_NHWB = padded_NHWB.contiguous()
+    windows = padded_NHWB.unfold(1, side, patch_px).unfold(2, side, patch_px)
+    flat = windows.permute(0, 1, 2, 4, 5, 3).flatten(1, 2).flatten(2)
+    picked = pick(flat, mask.visible_NV)
+    return picked.view(-1, side, side, x_NBHW.shape[1]).permute(0, 3, 1, 2)
 
 
 def _merge_2x2(x_NSC: Tensor, s: int, conv: nn.Conv2d) -> Tensor:
@@ -133,10 +137,10 @@ def _merge_2x2(x_NSC: Tensor, s: int, conv: nn.Conv2d) -> Tensor:
 def _block_rows(block: Block, x_NSC: Tensor, index: Tensor, width: int) -> Tensor:
     """Run a block on rows: a map for the depthwise convolution, rows for the rest."""
     y_NSC = gather(block.dwconv(spread(x_NSC, index, width)), index)
-    y_NSE = functional.gelu(block.pwconv1(block.norm(y_NSC)))
+    x_NSE = block.pwconv1(block.norm(y_NSC))
     if block.grn.scope == "batch":
-        y_NSE = y_NSE.view(1, -1, y_NSE.shape[-1])
-    rows = grn_linear(block.grn, block.pwconv2, y_NSE, wanted=y_NSE.shape[1])
+        x_NSE = x_NSE.view(1, -1, x_NSE.shape[-1])
+    rows = grn_linear(block.grn, block.pwconv2, x_NSE, wanted=x_NSE.shape[1], gelu=True)
     return x_NSC + rows.view_as(x_NSC)
 
 

@@ -49,12 +49,34 @@ def grn_linear(  # noqa: PLR0913 -- two layers, their input, what is wanted of i
             front of the Linear, with which it commutes.
 
     """
+    if grn.sync:
+        return _in_order(
+            grn, linear, x_GRE, wanted=wanted, gelu=gelu, averaged=averaged
+        )
     weight, bias = linear.weight, linear.bias
     if torch.is_autocast_enabled(x_GRE.device.type):
         kind = torch.get_autocast_dtype(x_GRE.device.type)
         x_GRE, weight, bias = x_GRE.to(kind), weight.to(kind), bias.to(kind)
     how = _How(eps=grn.eps, wanted=wanted, gelu=gelu, averaged=averaged)
     result: Tensor = _GrnLinear.apply(x_GRE, grn.gamma, grn.beta, weight, bias, how)
+    return result
+
+
+def _in_order(  # noqa: PLR0913 -- as grn_linear
+    grn: GRN,
+    linear: Linear,
+    x_GRE: Tensor,
+    *,
+    wanted: int,
+    gelu: bool,
+    averaged: bool,
+) -> Tensor:
+    """Run the layers one after the other, as GRN over several processes needs."""
+    y_GRE = functional.gelu(x_GRE) if gelu else x_GRE
+    rows_GQE = grn(y_GRE[:, None])[:, 0, :wanted]
+    if averaged:
+        rows_GQE = rows_GQE.mean(dim=1, keepdim=True)
+    result: Tensor = linear(rows_GQE)
     return result
 
 

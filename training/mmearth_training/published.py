@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -97,7 +97,7 @@ def load_published(path: Path) -> EncoderCheckpoint:
     )
 
 
-def dense_encoder_state(state: Mapping[object, object]) -> dict[str, Tensor]:
+def dense_encoder_state(state: Mapping[Any, object]) -> dict[str, Tensor]:
     """Return the encoder's part of a published state dict, dense, by our names."""
     sparse = {
         key.removeprefix(_PREFIX): value

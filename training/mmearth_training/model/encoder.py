@@ -15,7 +15,7 @@ from mmearth_infer.errors import ModelError
 from mmearth_training.model.blocks import GRN_SCOPES, Block, ChannelLayerNorm, GrnScope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 STAGES: Final = 4
 """Stages of every ConvNeXt."""
@@ -169,6 +169,40 @@ class Encoder(nn.Module):
             )
             for depth, dim in zip(config.size.depths, dims, strict=True)
         )
+
+    @property
+    def first_layers(self) -> tuple[nn.Conv2d, ChannelLayerNorm, nn.GELU] | None:
+        """Convolution at full resolution, its norm and GELU; None without them."""
+        if self.initial_conv is None:
+            return None
+        conv, norm, gelu = self.initial_conv
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, ChannelLayerNorm)
+        assert isinstance(gelu, nn.GELU)
+        return conv, norm, gelu
+
+    @property
+    def stem_layers(self) -> tuple[nn.Conv2d, ChannelLayerNorm]:
+        """Strided convolution of the stem, and its norm."""
+        conv, norm = self.stem
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, ChannelLayerNorm)
+        return conv, norm
+
+    def downsample(self, stage: int) -> tuple[ChannelLayerNorm, nn.Conv2d]:
+        """Return norm and strided convolution in front of a stage, 1 to 3 from 0."""
+        layers = self.downsample_layers[stage - 1]
+        assert isinstance(layers, nn.Sequential)
+        norm, conv = layers
+        assert isinstance(norm, ChannelLayerNorm)
+        assert isinstance(conv, nn.Conv2d)
+        return norm, conv
+
+    def blocks(self) -> Iterator[tuple[Block, ...]]:
+        """Yield the blocks of each stage."""
+        for stage in self.stages:
+            assert isinstance(stage, nn.Sequential)
+            yield tuple(block for block in stage if isinstance(block, Block))
 
     def forward_stages(
         self, x_NCHW: Tensor, *, deepest: int = STAGES

@@ -53,12 +53,15 @@ def grn_linear(  # noqa: PLR0913 -- two layers, their input, what is wanted of i
         return _in_order(
             grn, linear, x_GRE, wanted=wanted, gelu=gelu, averaged=averaged
         )
-    weight, bias = linear.weight, linear.bias
+    weight: Tensor = linear.weight
+    bias: Tensor = linear.bias
     if torch.is_autocast_enabled(x_GRE.device.type):
         kind = torch.get_autocast_dtype(x_GRE.device.type)
         x_GRE, weight, bias = x_GRE.to(kind), weight.to(kind), bias.to(kind)
     how = _How(eps=grn.eps, wanted=wanted, gelu=gelu, averaged=averaged)
-    result: Tensor = _GrnLinear.apply(x_GRE, grn.gamma, grn.beta, weight, bias, how)
+    result: Tensor = _GrnLinear.apply(  # type: ignore[no-untyped-call]
+        x_GRE, grn.gamma, grn.beta, weight, bias, how
+    )
     return result
 
 
@@ -139,7 +142,7 @@ class _GrnLinear(torch.autograd.Function):
         return y.view(groups, rows.shape[1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad_GQC: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, grad_GQC: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Return the gradients; that of GRN's input starts as the part of the norm."""
         x_GRE, gamma_E, beta_E, weight_CE, norm_GE, mean_G1 = ctx.saved_tensors
         how: _How = ctx.how

@@ -120,7 +120,9 @@ def reorder(x_NPC: Tensor, order_NP: Tensor, back_NP: Tensor) -> Tensor:
             that of `pick` must be added up in a map of zeros.
 
     """
-    result: Tensor = _Reorder.apply(x_NPC, order_NP, back_NP)
+    result: Tensor = _Reorder.apply(  # type: ignore[no-untyped-call]
+        x_NPC, order_NP, back_NP
+    )
     return result
 
 
@@ -138,6 +140,6 @@ class _Reorder(torch.autograd.Function):
         return pick(x_NPC, order_NP)
 
     @staticmethod
-    def backward(ctx: Any, grad_NPC: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, grad_NPC: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
         order_NP, back_NP = ctx.saved_tensors
         return reorder(grad_NPC, back_NP, order_NP), None, None

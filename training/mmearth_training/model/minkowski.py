@@ -43,19 +43,19 @@ def encode_minkowski(encoder: Encoder, x_NBHW: Tensor, mask: Mask) -> Tensor:
     )
     rows = gather(x_NBHW, index).flatten(0, 1)
     x: Sparse = me.SparseTensor(rows, coordinates=where.int().contiguous())
-    if encoder.initial_conv is not None:
-        first, norm, gelu = encoder.initial_conv
+    if encoder.first_layers is not None:
+        first, norm, gelu = encoder.first_layers
         x = _convolve(x, first)
-        x = _with_rows(x, gelu(nn.LayerNorm.forward(norm, x.F)))  # type: ignore[arg-type]
-    conv, norm = encoder.stem
-    x = _convolve(x, conv)  # type: ignore[arg-type]
-    x = _with_rows(x, nn.LayerNorm.forward(norm, x.F))  # type: ignore[arg-type]
-    for number, stage in enumerate(encoder.stages):
+        x = _with_rows(x, gelu(nn.LayerNorm.forward(norm, x.F)))
+    conv, norm = encoder.stem_layers
+    x = _convolve(x, conv)
+    x = _with_rows(x, nn.LayerNorm.forward(norm, x.F))
+    for number, blocks in enumerate(encoder.blocks()):
         if number:
-            norm, conv = encoder.downsample_layers[number - 1]  # type: ignore[misc]
-            x = _with_rows(x, nn.LayerNorm.forward(norm, x.F))  # type: ignore[arg-type]
-            x = _convolve(x, conv)  # type: ignore[arg-type]
-        for block in stage:  # type: ignore[attr-defined]
+            norm, conv = encoder.downsample(number)
+            x = _with_rows(x, nn.LayerNorm.forward(norm, x.F))
+            x = _convolve(x, conv)
+        for block in blocks:
             x = _block(block, x, samples=x_NBHW.shape[0])
     return _visible_rows(x, mask, patch_px)
 
@@ -118,6 +118,6 @@ def _visible_rows(x: Sparse, mask: Mask, patch_px: int) -> Tensor:
     cells = x.C.to(torch.int64)
     flat = (cells[:, 0] * side + cells[:, 1] // patch_px) * side
     flat = flat + cells[:, 2] // patch_px
-    everywhere = x.F.new_zeros(count * side * side, x.F.shape[1])
+    everywhere: Tensor = x.F.new_zeros(count * side * side, x.F.shape[1])
     everywhere = everywhere.index_copy(0, flat, x.F)
     return everywhere.index_select(0, mask.sites(1)).view(count, visible, -1)

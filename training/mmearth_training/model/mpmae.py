@@ -16,11 +16,12 @@ from mmearth_training.losses import TaskWeights, Weighting, hidden_target, task_
 from mmearth_training.modalities import INPUT, MODALITIES
 from mmearth_training.model.decoder import Decoder, DecoderConfig
 from mmearth_training.model.encoder import Encoder, EncoderConfig
-from mmearth_training.model.masking import Mask
 from mmearth_training.model.sparse import BackendName, open_backend, to_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mmearth_training.model.masking import Mask
 
 INITIAL_STD = 0.02
 """Standard deviation of initial weights, truncated at two (ConvNeXt V2)."""

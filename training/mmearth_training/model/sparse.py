@@ -77,13 +77,13 @@ def encode_sites(encoder: Encoder, x_NBHW: Tensor, mask: Mask) -> Tensor:
     side = mask.side
     patch_px = encoder.config.patch_px
     x_NSC, s = _stem_rows(encoder, x_NBHW, mask), patch_px // encoder.config.stem_px
-    for number, stage in enumerate(encoder.stages):
+    for number, blocks in enumerate(encoder.blocks()):
         if number:
-            norm, conv = encoder.downsample_layers[number - 1]  # type: ignore[misc]
+            norm, conv = encoder.downsample(number)
             rows = nn.LayerNorm.forward(norm, x_NSC)
             x_NSC, s = _merge_2x2(rows, s, conv), s // 2
         index = mask.sites(s)
-        for block in stage:  # type: ignore[attr-defined]
+        for block in blocks:
             x_NSC = _block_rows(block, x_NSC, index, side * s)
     return x_NSC
 
@@ -96,17 +96,17 @@ def _stem_rows(encoder: Encoder, x_NBHW: Tensor, mask: Mask) -> Tensor:
     """
     count = x_NBHW.shape[0]
     patch_px, stride = encoder.config.patch_px, encoder.config.stem_px
-    conv, norm = encoder.stem
+    conv, norm = encoder.stem_layers
     seen = x_NBHW * mask.visible_map(patch_px).to(x_NBHW.dtype)
-    if encoder.initial_conv is None:
+    if encoder.first_layers is None:
         windows = _windows(seen, mask, patch_px, margin=0)
         y = conv(windows)
     else:
-        first, first_norm, gelu = encoder.initial_conv
+        first, first_norm, gelu = encoder.first_layers
         windows = _windows(seen, mask, patch_px, margin=1)
         y = functional.conv2d(windows, first.weight, first.bias)
         y = conv(gelu(first_norm(y)))
-    rows = norm(y).permute(0, 2, 3, 1)
+    rows: Tensor = norm(y).permute(0, 2, 3, 1)
     assert rows.shape[1] == patch_px // stride
     return rows.reshape(count, -1, rows.shape[-1])
 
@@ -155,12 +155,12 @@ def encode_dense(encoder: Encoder, x_NBHW: Tensor, mask: Mask) -> Tensor:
         x = encoder.initial_conv(x) * mask.visible_map(config.patch_px)
     s = config.patch_px // config.stem_px
     x = encoder.stem(x) * mask.visible_map(s)
-    for number, stage in enumerate(encoder.stages):
+    for number, blocks in enumerate(encoder.blocks()):
         if number:
             s //= 2
             x = encoder.downsample_layers[number - 1](x) * mask.visible_map(s)
         visible = mask.visible_map(s)
-        for block in stage:  # type: ignore[attr-defined]
+        for block in blocks:
             y_NhwC = block.norm(block.dwconv(x).permute(0, 2, 3, 1))
             y_NhwE = functional.gelu(block.pwconv1(y_NhwC))
             y_NhwE = block.grn(y_NhwE * visible.permute(0, 2, 3, 1))

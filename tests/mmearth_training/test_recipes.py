@@ -62,7 +62,7 @@ def test_the_paper_in_numbers() -> None:
         ('name = "x"\n[model]\nsize = "enormous"', "no size `enormous`"),
         ('name = "x"\n[model]\nmask_ratio = 1.0', "hides every patch"),
         ('name = "x"\n[model]\nmask_ratio = 0.0', "hides no patch"),
-        ('name = "x"\n[model]\nmask_ratio = -3', "hides every patch|mask ratio"),
+        ('name = "x"\n[model]\nmask_ratio = -3', "not between 0 and 1"),
         ('name = "x"\n[model]\npatch_px = 9', "patch size of 9 px"),
         ('name = "x"\n[data]\ncrop_px = 100', "crop of 100 px"),
         ('name = "x"\n[optim]\nmicro_batch = 100', "micro batches of 100"),

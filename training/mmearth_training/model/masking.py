@@ -27,12 +27,16 @@ def count_visible(patches: int, mask_ratio: float) -> int:
         RecipeError: If nothing would be visible, or nothing hidden.
 
     """
-    visible = int(patches * (1 - mask_ratio)) if 0 <= mask_ratio <= 1 else 0
+    hint = "the paper hides 0.6 of them"
+    if not 0 <= mask_ratio <= 1:
+        raise RecipeError(
+            f"a mask ratio of `{mask_ratio}` is not between 0 and 1", hint=hint
+        )
+    visible = int(patches * (1 - mask_ratio))
     if not 0 < visible < patches:
         what = "every patch" if visible == 0 else "no patch"
         raise RecipeError(
-            f"a mask ratio of `{mask_ratio}` hides {what} of {patches}",
-            hint="the paper hides 0.6 of them",
+            f"a mask ratio of `{mask_ratio}` hides {what} of {patches}", hint=hint
         )
     return visible
 

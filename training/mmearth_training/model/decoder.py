@@ -114,12 +114,16 @@ class Decoder(nn.Module):
             *mask.hidden_NU.shape, -1
         )
         x_NPW = torch.cat([token_NUW, projected_NVW], dim=1)
+        order_NP = torch.cat([mask.hidden_NU, mask.visible_NV], dim=1)
+        back_NP = order_NP.argsort(dim=1)
+        map_NPW = reorder(x_NPW, back_NP, order_NP)
+        crop = _Crop(x_NPW=x_NPW, map_NPW=map_NPW, order_NP=order_NP, back_NP=back_NP)
         looks: dict[str, _Look] = {}
         predictions = {}
         for name, level in self.levels.items():
             key = "shared" if self.config.decoders == "shared" else name
             if key not in looks:
-                looks[key] = _Look(self.blocks[key], x_NPW, mask)  # type: ignore[arg-type]
+                looks[key] = _Look(self.blocks[key], crop, mask)  # type: ignore[arg-type]
             seen = looks[key].hidden() if level == "pixel" else self._pool(looks[key])
             predictions[name] = self.heads[name](seen)
         return predictions
@@ -134,22 +138,37 @@ class Decoder(nn.Module):
         return y_NPW.mean(dim=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Crop:
+    """What all decoders look at, put in order once for all of them."""
+
+    x_NPW: Tensor
+    """Patches, hidden ones first."""
+
+    map_NPW: Tensor
+    """The same, row by row of the crop."""
+
+    order_NP: Tensor
+    """Numbers of the patches, hidden ones first."""
+
+    back_NP: Tensor
+    """The inverse of that order."""
+
+
 class _Look:
     """A block's output on one map, computed as far as it is asked for.
 
     Patches are ordered hidden ones first, so that they are the first rows of a sample.
     """
 
-    def __init__(self, block: Block, x_NPW: Tensor, mask: Mask) -> None:
+    def __init__(self, block: Block, crop: _Crop, mask: Mask) -> None:
         """Run the block up to its first Linear."""
-        count, _, width = x_NPW.shape
-        order_NP = torch.cat([mask.hidden_NU, mask.visible_NV], dim=1)
-        back_NP = order_NP.argsort(dim=1)
-        map_NPW = reorder(x_NPW, back_NP, order_NP)
-        map_NWhw = map_NPW.view(count, mask.side, mask.side, width).permute(0, 3, 1, 2)
-        y_NPW = block.dwconv(map_NWhw).permute(0, 2, 3, 1).reshape(x_NPW.shape)
-        y_NPW = reorder(y_NPW, order_NP, back_NP)
-        self.block, self.x_NPW = block, x_NPW
+        count, _, width = crop.map_NPW.shape
+        map_NWhw = crop.map_NPW.view(count, mask.side, mask.side, width)
+        y_NWhw = block.dwconv(map_NWhw.permute(0, 3, 1, 2))
+        y_NPW = y_NWhw.permute(0, 2, 3, 1).reshape(crop.x_NPW.shape)
+        y_NPW = reorder(y_NPW, crop.order_NP, crop.back_NP)
+        self.block, self.x_NPW = block, crop.x_NPW
         self.hidden_count = mask.hidden_NU.shape[1]
         self.y_NPE = block.pwconv1(block.norm(y_NPW))
         self._kept: dict[str, Tensor] = {}

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mmearth_infer.errors import DataError
 from mmearth_training.modalities import MODALITIES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmearth_infer.contract.bands import ProductLevel
 
 TILE_PX: Final = (64, 128)
@@ -34,6 +37,21 @@ def shapes(name: str, count: int, tile_px: int) -> tuple[tuple[int, ...], ...]:
     if modality.codes:
         return ((count, 1, *side), (count, *side))
     return ((count, modality.width, *side),)
+
+
+def check_rows(rows: Sequence[int], tiles: int, source: str) -> None:
+    """Refuse rows that a data set does not have.
+
+    Raises:
+        DataError: Naming the first of them.
+
+    """
+    for row in rows:
+        if not 0 <= row < tiles:
+            raise DataError(
+                f"there is no tile {row} in `{source}`",
+                hint=f"it holds {tiles}; do the splits belong to it?",
+            )
 
 
 def reason(error: BaseException) -> str:

@@ -13,7 +13,14 @@ import h5py
 import numpy as np
 
 from mmearth_infer.errors import DataError
-from mmearth_training.data.layout import DAMAGED, LEVELS, TILE_PX, reason, shapes
+from mmearth_training.data.layout import (
+    DAMAGED,
+    LEVELS,
+    TILE_PX,
+    check_rows,
+    reason,
+    shapes,
+)
 from mmearth_training.modalities import INPUT, MODALITIES
 
 if TYPE_CHECKING:
@@ -188,12 +195,7 @@ class H5Tiles:
     def _check_use(self, rows: Sequence[int]) -> None:
         """Hold the process against the one that opened the file, and rows."""
         assert os.getpid() == self._process, "opened in another process"
-        for row in rows:
-            if not 0 <= row < len(self):
-                raise DataError(
-                    f"there is no tile {row} in `{self._path.name}`",
-                    hint=f"it holds {len(self)}; do the splits belong to it?",
-                )
+        check_rows(rows, len(self), self._path.name)
 
     @contextmanager
     def _damage(self, name: str, row: int) -> Iterator[None]:

@@ -15,7 +15,14 @@ import numpy as np
 import tensorstore
 
 from mmearth_infer.errors import DataError
-from mmearth_training.data.layout import DAMAGED, LEVELS, TILE_PX, reason, shapes
+from mmearth_training.data.layout import (
+    DAMAGED,
+    LEVELS,
+    TILE_PX,
+    check_rows,
+    reason,
+    shapes,
+)
 from mmearth_training.modalities import INPUT, MODALITIES
 
 if TYPE_CHECKING:
@@ -178,12 +185,7 @@ class PackedTiles:
     def _check_use(self, rows: Sequence[int]) -> None:
         """Hold the process against the one that opened the store, and rows."""
         assert os.getpid() == self._process, "opened in another process"
-        for row in rows:
-            if not 0 <= row < len(self):
-                raise DataError(
-                    f"there is no tile {row} in `{self._path.name}`",
-                    hint=f"it holds {len(self)}; do the splits belong to it?",
-                )
+        check_rows(rows, len(self), self._path.name)
 
 
 def facts_dtype(images: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:

@@ -33,7 +33,7 @@ class Judge:
     """Compares the model with the trivial predictor on held-out tiles."""
 
     def __init__(self, config: RunConfig, samples: Samples, trainer: Trainer) -> None:
-        """Fit the trivial predictor to the training split."""
+        """Keep what is compared; the trivial predictor is fitted when first needed."""
         self._config, self._samples, self._trainer = config, samples, trainer
         self._rows = samples.folder.splits["val"]
         self.able = bool(self._rows)

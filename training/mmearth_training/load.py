@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.errors import ModelError
+from mmearth_training.checkpoint import FACTS
 from mmearth_training.published import load_published
-from mmearth_training.trained import ABOUT, STEPS, last_checkpoint, load_trained
+from mmearth_training.trained import STEPS, last_checkpoint, load_trained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _HINT: Final = (
     "give a published `checkpoint-199.pth`, the folder of a training run, "
-    f"or one of its checkpoints, a folder with `{ABOUT}`"
+    f"or one of its checkpoints, a folder with `{FACTS}`"
 )
 
 
@@ -32,7 +33,7 @@ def load_encoder(path: Path) -> EncoderCheckpoint:
 
     """
     if path.is_dir():
-        if (path / ABOUT).exists():
+        if (path / FACTS).exists():
             return load_trained(path)
         if (path / STEPS).is_dir():
             return load_trained(last_checkpoint(path))
@@ -41,11 +42,11 @@ def load_encoder(path: Path) -> EncoderCheckpoint:
         )
     if not path.exists():
         raise ModelError(f"there is no checkpoint `{path}`", hint=_HINT)
-    if path.name == ABOUT:
+    if path.name == FACTS:
         return load_trained(path.parent)
     if path.suffix == ".safetensors":
         raise ModelError(
             f"`{path}` holds weights but not what they are of",
-            hint=f"give the folder that it lies in with `{ABOUT}`",
+            hint=f"give the folder that it lies in with `{FACTS}`",
         )
     return load_published(path)

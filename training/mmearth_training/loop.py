@@ -17,6 +17,7 @@ from mmearth_training.checkpoint import (
     write_checkpoint,
 )
 from mmearth_training.data.folder import check_folder, open_folder
+from mmearth_training.data.layout import LEVELS
 from mmearth_training.data.loader import SampleConfig, Samples, Schedule, iterate
 from mmearth_training.data.standardise import open_standardiser
 from mmearth_training.distributed import World, join_world
@@ -257,5 +258,4 @@ def take(batches: Iterator[Batch], count: int) -> list[Batch]:
 
 def levels_of(folder: DataFolder) -> tuple[ProductLevel, ...]:
     """Return the product levels the data set has statistics of."""
-    levels: tuple[ProductLevel, ...] = ("l1c", "l2a")
-    return tuple(lv for lv in levels if f"{INPUT}_{lv}" in folder.statistics)
+    return tuple(lv for lv in LEVELS if f"{INPUT}_{lv}" in folder.statistics)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmearth_infer.errors import TrainingError
-from mmearth_training.losses import mean_error
+from mmearth_training.losses import mean_error, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -144,7 +144,7 @@ class Trainer:
         names = self.model.config.tasks
         return Losses(
             total=float(total),
-            tasks=dict(zip(names, losses_T.tolist(), strict=True)),
+            tasks=dict(names_of(losses_T, names)),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from mmearth_infer.contract.bands import BANDS, ProductLevel
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
 from mmearth_infer.errors import ManifestError, ModelError
+from mmearth_training.checkpoint import FACTS, FORMAT, MODEL, digest
 from mmearth_training.encoder_checkpoint import EncoderCheckpoint, check_shapes
 from mmearth_training.model.encoder import SIZES, EncoderConfig, Size
 
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-
-FORMAT: Final = 1
-"""Newest version of `checkpoint.json` that this code reads."""
-
-ABOUT: Final = "checkpoint.json"
-"""File of a checkpoint that describes the others."""
-
-WEIGHTS: Final = "model.safetensors"
-"""File of a checkpoint with the weights of the whole model."""
 
 STEPS: Final = "checkpoints"
 """Folder of a run that holds its checkpoints."""
@@ -128,15 +119,15 @@ def load_trained(path: Path) -> EncoderCheckpoint:
             they say does not fit together.
 
     """
-    about_path, weights_path = path / ABOUT, path / WEIGHTS
+    about_path, weights_path = path / FACTS, path / MODEL
     about = _read_about(about_path)
     config = _config(about, about_path)
-    sha256 = _check_digest(weights_path, about.sha256.get(WEIGHTS), about_path)
+    sha256 = _check_digest(weights_path, about.sha256.get(MODEL), about_path)
     state = _read_encoder(weights_path)
     check_shapes(config, state, path=weights_path, hint=_HINT_VALID)
     _check_finite(state, weights_path)
     return EncoderCheckpoint(
-        name=f"{path.resolve().name}/{WEIGHTS}",
+        name=f"{path.resolve().name}/{MODEL}",
         config=config,
         state=state,
         bands=about.encoder.bands,
@@ -161,7 +152,7 @@ def last_checkpoint(run: Path) -> Path:
     complete = [
         (int(match[1]), path)
         for match, path in steps
-        if match and (path / ABOUT).is_file() and (path / WEIGHTS).is_file()
+        if match and (path / FACTS).is_file() and (path / MODEL).is_file()
     ]
     if not complete:
         raise ModelError(
@@ -234,8 +225,7 @@ def _check_digest(path: Path, recorded: str | None, about_path: Path) -> str:
             f"`{about_path}` has no digest of `{path.name}`", hint=_HINT_VALID
         )
     try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = digest(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     if sha256 != recorded:

@@ -33,7 +33,7 @@ class Watch:
     ) -> None:
         """Prepare for the steps from `done` to `total`."""
         self._config, self._writes = config, writes
-        self._total, self._images = total, 0
+        self._images = 0
         self._started = time.perf_counter()
         self._console = Console(stderr=True)
         self._quiet = quiet or not writes

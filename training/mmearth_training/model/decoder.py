@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmearth_training.model.blocks import LAYER_NORM_EPS, Block
+from mmearth_training.model.depthwise import depthwise
 from mmearth_training.model.grn_linear import grn_linear
 from mmearth_training.model.masking import Mask, reorder
 
@@ -165,7 +166,7 @@ class _Look:
         """Run the block up to its first Linear."""
         count, _, width = crop.map_NPW.shape
         map_NWhw = crop.map_NPW.view(count, mask.side, mask.side, width)
-        y_NWhw = block.dwconv(map_NWhw.permute(0, 3, 1, 2))
+        y_NWhw = depthwise(block.dwconv, map_NWhw.permute(0, 3, 1, 2))
         y_NPW = y_NWhw.permute(0, 2, 3, 1).reshape(crop.x_NPW.shape)
         y_NPW = reorder(y_NPW, crop.order_NP, crop.back_NP)
         self.block, self.x_NPW = block, crop.x_NPW

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmearth_infer.errors import MissingExtraError
+from mmearth_training.model.depthwise import depthwise
 from mmearth_training.model.grn_linear import grn_linear
 from mmearth_training.model.masking import Mask, gather, pick, spread
 
@@ -136,7 +137,7 @@ def _merge_2x2(x_NSC: Tensor, s: int, conv: nn.Conv2d) -> Tensor:
 
 def _block_rows(block: Block, x_NSC: Tensor, index: Tensor, width: int) -> Tensor:
     """Run a block on rows: a map for the depthwise convolution, rows for the rest."""
-    y_NSC = gather(block.dwconv(spread(x_NSC, index, width)), index)
+    y_NSC = gather(depthwise(block.dwconv, spread(x_NSC, index, width)), index)
     x_NSE = block.pwconv1(block.norm(y_NSC))
     if block.grn.scope == "batch":
         x_NSE = x_NSE.view(1, -1, x_NSE.shape[-1])

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmearth_export.to_onnx import encoder_graph, write_onnx
@@ -20,13 +16,15 @@ from mmearth_infer.contract.manifest import (
     Provenance,
 )
 from mmearth_infer.contract.normalize import pretraining_statistics
+from mmearth_infer.disk import file_beside
 from mmearth_infer.engine.ort import OrtModel
 from mmearth_infer.errors import ModelError, StoreError
 from mmearth_training.load import load_encoder
 from mmearth_training.model.encoder import STAGES, receptive_radius_px
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_infer.contract.normalize import Statistics
@@ -163,7 +161,7 @@ def write_verified(encoder: Encoder, manifest: Manifest, out: Path) -> Manifest:
 
     """
     graph = encoder_graph(encoder, manifest)
-    with _written_aside(out) as aside:
+    with file_beside(out) as aside:
         write_onnx(graph, manifest, aside)
         report = verify(OrtModel(aside), encoder, manifest)
         manifest = replace(manifest, verification=report)
@@ -182,37 +180,3 @@ def check_place(out: Path, *, overwrite: bool) -> None:
         raise StoreError(f"`{out}` is a folder", hint="-o takes the name of a file")
     if out.exists() and not overwrite:
         raise StoreError(f"`{out}` exists already", hint="--overwrite replaces it")
-
-
-@contextmanager
-def _written_aside(out: Path) -> Iterator[Path]:
-    """Give a file beside `out` that takes its place if the block succeeds."""
-    try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{out.name}.", suffix=".partial", dir=out.parent
-        )
-        os.close(handle)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write `{out}`: {error.strerror}",
-            hint="choose another place with -o",
-        ) from error
-    aside = Path(name)
-    try:
-        yield aside
-        aside.chmod(0o666 & ~_umask())
-        aside.replace(out)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write `{out}`: {error.strerror or error}",
-            hint="free space or choose another place with -o",
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

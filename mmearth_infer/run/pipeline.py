@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from mmearth_infer.disk import check_output
 from mmearth_infer.engine.ort import OrtModel
 from mmearth_infer.errors import SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
@@ -26,7 +27,7 @@ from mmearth_infer.run.provenance import geoemb, provenance
 from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
 from mmearth_infer.run.tiling import PANEL_PX, plan_scene, tiles_per_batch
 from mmearth_infer.stitch.mosaic import Mosaic
-from mmearth_infer.write.zarr_store import ZarrSink, check_output
+from mmearth_infer.write.zarr_store import STORE, ZarrSink
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -82,7 +83,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
 
     """
     watch = Stopwatch()
-    check_output(Path(config.out), overwrite=config.overwrite)
+    check_output(Path(config.out), STORE, overwrite=config.overwrite)
     threads = config.threads or os.cpu_count() or 1
     with ExitStack() as stack:
         with watch.busy("open"):

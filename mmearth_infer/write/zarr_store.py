@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -15,12 +14,17 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
+from mmearth_infer.disk import (
+    Kind,
+    check_output,
+    clear_left_over,
+    disk_errors,
+    put_in_place,
+)
 from mmearth_infer.errors import StoreError
 from mmearth_infer.write import conventions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zarr.abc.store import Store
 
     from mmearth_infer.grid.geobox import GeoBox
@@ -86,15 +90,15 @@ class ZarrSink:
             StoreError: If something is there, or the place cannot be written.
 
         """
-        check_output(Path(path), overwrite=overwrite)
-        with _disk_errors(Path(path)):
+        check_output(Path(path), STORE, overwrite=overwrite)
+        with disk_errors(Path(path)):
             self.path = Path(path).resolve()
         self._partial = self.path.with_name(f"{self.path.name}.partial")
         self._overwrite = overwrite
         self.chunk_cells = chunk_side(channels)
         self._provenance = provenance
-        with _disk_errors(self.path):
-            _clear_left_over(self._partial)
+        with disk_errors(self.path):
+            clear_left_over(self._partial, STORE)
             with ExitStack() as clearing:  # unless all goes well
                 clearing.callback(shutil.rmtree, self._partial, ignore_errors=True)
                 self._group = self._create(box, channels, geoemb)
@@ -161,7 +165,7 @@ class ZarrSink:
         height, width = strip.valid_hW.shape
         rows = slice(strip.row, strip.row + height)
         cols = slice(strip.col, strip.col + width)
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._embedding[:, rows, cols] = strip.features_DhW
             self._valid[rows, cols] = strip.valid_hW
 
@@ -172,26 +176,13 @@ class ZarrSink:
             StoreError: If the disk does not take it.
 
         """
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._group.update_attributes(
                 {PROVENANCE: {COMPLETE: True, **self._provenance}}
             )
             _consolidate(self._quality.store)
             _consolidate(self._group.store)
-            if self._overwrite and self.path.exists():
-                self._replace()
-            else:
-                self._partial.rename(self.path)
-
-    def _replace(self) -> None:
-        """Put the store where another is, which is removed only after that."""
-        aside = self.path.with_name(f".{self.path.name}.replaced-{os.getpid()}")
-        self.path.rename(aside)
-        with ExitStack() as restoring:  # unless all goes well
-            restoring.callback(aside.rename, self.path)
-            self._partial.rename(self.path)
-            restoring.pop_all()
-        shutil.rmtree(aside)
+            put_in_place(self._partial, self.path, overwrite=self._overwrite)
 
     def __enter__(self) -> Self:
         """Return the sink."""
@@ -203,38 +194,6 @@ class ZarrSink:
             shutil.rmtree(self._partial, ignore_errors=True)
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over anything but, when asked, one of our own stores.
-
-    Raises:
-        StoreError: Naming what is there.
-
-    """
-    if not os.path.lexists(path):  # False, too, for what this user may not look at
-        return
-    if not overwrite:
-        raise StoreError(
-            f"`{path}` exists already", hint="--overwrite replaces it, once done"
-        )
-    if not is_store(path):
-        raise StoreError(
-            f"`{path}` is not a store made by mmearth, so it is not replaced",
-            hint="choose another -o, or remove it yourself",
-        )
-
-
-def _clear_left_over(path: Path) -> None:
-    """Remove what a killed run left: a store of ours, or a folder without a file."""
-    if not path.exists():
-        return
-    if not is_store(path) and any(inside.is_file() for inside in path.rglob("*")):
-        raise StoreError(
-            f"`{path}` is in the way and is not a store made by mmearth",
-            hint="choose another -o, or remove it yourself",
-        )
-    shutil.rmtree(path)
-
-
 def is_store(path: Path) -> bool:
     """Tell whether a folder is a store that this package made, complete or not."""
     try:
@@ -242,6 +201,10 @@ def is_store(path: Path) -> bool:
         return PROVENANCE in metadata["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+STORE: Final = Kind("store", is_store)
+"""What `mmearth embed` writes."""
 
 
 def _write_coordinates(group: zarr.Group, box: GeoBox) -> None:
@@ -276,19 +239,6 @@ def _consolidate(store: Store) -> None:
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         warnings.filterwarnings("ignore", message=f"Object at {QUALITY}")
         zarr.consolidate_metadata(store)
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Say what the disk refused, and where."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(
-            f"cannot write `{path}`: {reason}",
-            hint="free space or choose another place with -o",
-        ) from error
 
 
 def read_store_metadata(

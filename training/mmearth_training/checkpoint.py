@@ -7,9 +7,7 @@ The folder is written under another name, brought to the disk, and renamed.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +16,7 @@ import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mmearth_infer.disk import sha256_of, to_disk
 from mmearth_infer.errors import StoreError, TrainingError
 
 if TYPE_CHECKING:
@@ -38,11 +37,14 @@ _AVERAGES: Final = ("step", "exp_avg", "exp_avg_sq")
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:
-    """Return the complete checkpoints of a run by step, oldest first."""
+    """Return the complete checkpoints in a folder by step, oldest first.
+
+    One without weights or JSON was not copied to its end, and is passed over.
+    """
     found = {}
     for path in folder.glob("step-*"):
         match = _NAME.fullmatch(path.name)
-        if match and (path / FACTS).is_file():
+        if match and all((path / n).is_file() for n in (FACTS, MODEL)):
             found[int(match[1])] = path
     return dict(sorted(found.items()))
 
@@ -75,16 +77,16 @@ def write_checkpoint(
         partial.mkdir(parents=True)
         _save(model.state_dict(), partial / MODEL)
         _save(averages, partial / OPTIMIZER)
-        digests = {name: digest(partial / name) for name in (MODEL, OPTIMIZER)}
+        digests = {name: sha256_of(partial / name) for name in (MODEL, OPTIMIZER)}
         content = {"format": FORMAT, **facts, "sha256": digests}
         (partial / FACTS).write_bytes(
             msgspec.json.format(msgspec.json.encode(content), indent=1)
         )
         for path in (*partial.iterdir(), partial):
-            _to_disk(path)
+            to_disk(path)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        _to_disk(folder)
+        to_disk(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise StoreError(
@@ -140,7 +142,7 @@ def restore(path: Path, model: nn.Module, optimizer: AdamW) -> None:
     tensors = {}
     for name in (MODEL, OPTIMIZER):
         try:
-            if digest(path / name) != facts["sha256"][name]:
+            if sha256_of(path / name) != facts["sha256"][name]:
                 raise TrainingError(
                     f"`{path / name}` is damaged: its digest is not the recorded one",
                     hint="remove this checkpoint, and resume from the one before",
@@ -166,12 +168,6 @@ def restore(path: Path, model: nn.Module, optimizer: AdamW) -> None:
         ) from error
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _beside(value: Tensor, kind: str, parameter: nn.Parameter) -> Tensor:
     """Return an average on the parameter's device; the fused step counts there too."""
     value = value.to(parameter.device)
@@ -187,12 +183,3 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         },
         path,
     )
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

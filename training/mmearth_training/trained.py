@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -14,8 +13,9 @@ from safetensors.torch import load_file
 
 from mmearth_infer.contract.bands import BANDS, ProductLevel
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
+from mmearth_infer.disk import sha256_of
 from mmearth_infer.errors import ManifestError, ModelError
-from mmearth_training.checkpoint import FACTS, FORMAT, MODEL, digest
+from mmearth_training.checkpoint import FACTS, FORMAT, MODEL, find_checkpoints
 from mmearth_training.encoder_checkpoint import EncoderCheckpoint, check_shapes
 from mmearth_training.model.encoder import SIZES, EncoderConfig, Size
 
@@ -29,7 +29,6 @@ STEPS: Final = "checkpoints"
 """Folder of a run that holds its checkpoints."""
 
 _PREFIX: Final = "encoder."
-_STEP: Final = re.compile(r"step-(\d+)")
 _HINT_DAMAGED: Final = "copy the checkpoint again, or take another step of the run"
 _HINT_VALID: Final = "give a checkpoint as the training run wrote it"
 
@@ -142,24 +141,17 @@ def load_trained(path: Path) -> EncoderCheckpoint:
 def last_checkpoint(run: Path) -> Path:
     """Return the last complete checkpoint of a run, by the number of its step.
 
-    A folder that lacks one of the files is one that was never finished.
-
     Raises:
         ModelError: If the run has none.
 
     """
-    steps = [(_STEP.fullmatch(path.name), path) for path in (run / STEPS).iterdir()]
-    complete = [
-        (int(match[1]), path)
-        for match, path in steps
-        if match and (path / FACTS).is_file() and (path / MODEL).is_file()
-    ]
+    complete = find_checkpoints(run / STEPS)
     if not complete:
         raise ModelError(
             f"the run `{run}` has no checkpoint yet",
             hint="wait until it has written one, or give another run",
         )
-    return max(complete)[1]
+    return complete[max(complete)]
 
 
 def _read_about(path: Path) -> _About:
@@ -225,7 +217,7 @@ def _check_digest(path: Path, recorded: str | None, about_path: Path) -> str:
             f"`{about_path}` has no digest of `{path.name}`", hint=_HINT_VALID
         )
     try:
-        sha256 = digest(path)
+        sha256 = sha256_of(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     if sha256 != recorded:

@@ -13,7 +13,6 @@ import pytest
 
 from mmearth_infer.errors import DataError
 from mmearth_training.data.folder import (
-    ChannelStatistics,
     check_folder,
     in_another_process,
     open_folder,
@@ -258,21 +257,6 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 def test_an_unknown_modality_is_named(data: Path) -> None:
     assert "`ndvi` is no modality" in str(raised(data, ("ndvi",)))
-
-
-@pytest.mark.parametrize(
-    ("mean", "std", "message"),
-    [
-        ((1.0,), (1.0, 1.0), "1 means and 2 standard deviations"),
-        ((float("inf"),), (1.0,), "a mean of the statistics is inf"),
-        ((1.0,), (0.0,), "a standard deviation is 0.0, not above 0"),
-    ],
-)
-def test_statistics_that_cannot_be(
-    mean: tuple[float, ...], std: tuple[float, ...], message: str
-) -> None:
-    with pytest.raises(DataError, match=message):
-        ChannelStatistics(mean=mean, std=std)
 
 
 def test_a_process_that_dies_is_an_error() -> None:

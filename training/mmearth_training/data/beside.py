@@ -9,33 +9,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mmearth_infer.errors import StoreError
+from mmearth_infer.disk import (
+    Kind,
+    check_output,
+    clear_left_over,
+    disk_errors,
+    put_in_place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MADE_BY: Final = "made_by"
 """Key of NAME_provenance.json that marks a data set of ours."""
-
-
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Refuse to write over anything but, when asked, a data set we made.
-
-    Raises:
-        StoreError: Naming what is there.
-
-    """
-    if not os.path.lexists(out):
-        return
-    if not overwrite:
-        raise StoreError(
-            f"`{out}` exists already", hint="--overwrite replaces it, once done"
-        )
-    if not _is_ours(out):
-        raise StoreError(
-            f"`{out}` is not a data set made by mmearth, so it is not replaced",
-            hint="choose another -o, or remove it yourself",
-        )
 
 
 @contextmanager
@@ -51,26 +37,17 @@ def made_beside(
         StoreError: If something else is there, or the disk does not take it.
 
     """
-    check_output(out, overwrite=overwrite)
+    check_output(out, DATA_SET, overwrite=overwrite)
     out = Path(os.path.abspath(out))  # noqa: PTH100 -- a link is replaced, not followed
     partial = out.with_name(f"{out.name}.partial")
-    try:
-        _clear_left_over(partial)
+    with disk_errors(out), ExitStack() as clearing:
+        clear_left_over(partial, DATA_SET)
         partial.mkdir(parents=True)
-        with ExitStack() as clearing:
-            clearing.callback(shutil.rmtree, partial, ignore_errors=True)
-            write_json(partial / f"{name}_provenance.json", provenance)
-            yield partial
-            if overwrite and out.exists():
-                _replace(out, partial)
-            else:
-                partial.rename(out)
-            clearing.pop_all()
-    except OSError as error:
-        raise StoreError(
-            f"cannot write `{out}`: {error.strerror or error}",
-            hint="free space or choose another place with -o",
-        ) from error
+        clearing.callback(shutil.rmtree, partial, ignore_errors=True)
+        write_json(partial / f"{name}_provenance.json", provenance)
+        yield partial
+        put_in_place(partial, out, overwrite=overwrite)
+        clearing.pop_all()
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 -- anything JSON holds
@@ -90,24 +67,5 @@ def _is_ours(path: Path) -> bool:
     return False
 
 
-def _clear_left_over(partial: Path) -> None:
-    """Remove what a killed run left."""
-    if not os.path.lexists(partial):
-        return
-    if not _is_ours(partial) and (not partial.is_dir() or any(partial.iterdir())):
-        raise StoreError(
-            f"`{partial}` is in the way and is not a data set made by mmearth",
-            hint="choose another -o, or remove it yourself",
-        )
-    shutil.rmtree(partial)
-
-
-def _replace(out: Path, partial: Path) -> None:
-    """Put the new folder where the old is, which is removed only after that."""
-    aside = out.with_name(f".{out.name}.replaced-{os.getpid()}")
-    out.rename(aside)
-    with ExitStack() as restoring:  # unless all goes well
-        restoring.callback(aside.rename, out)
-        partial.rename(out)
-        restoring.pop_all()
-    shutil.rmtree(aside)
+DATA_SET: Final = Kind("data set", _is_ours)
+"""What `make-dataset` and `pack` write."""

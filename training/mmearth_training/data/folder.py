@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from mmearth_infer.contract.normalize import Statistics
 from mmearth_infer.errors import DataError
 from mmearth_training.data.files import (
     StoredStatistics,
@@ -40,36 +41,6 @@ PACKED: Final = ".zarr"
 
 PUBLISHED: Final = ".h5"
 """Suffix of the published form."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelStatistics:
-    """What standardises channels: `(value - mean) / std`."""
-
-    mean: tuple[float, ...]
-    """Mean a channel."""
-
-    std: tuple[float, ...]
-    """Standard deviation a channel, above 0."""
-
-    def __post_init__(self) -> None:
-        """Refuse what would divide by zero or turn values into NaN.
-
-        Raises:
-            DataError: Naming the first value that cannot be.
-
-        """
-        if len(self.mean) != len(self.std):
-            raise DataError(
-                f"statistics have {len(self.mean)} means "
-                f"and {len(self.std)} standard deviations"
-            )
-        for value in self.mean:
-            if not math.isfinite(value):
-                raise DataError(f"a mean of the statistics is {value}")
-        for value in self.std:
-            if not (math.isfinite(value) and value > 0):
-                raise DataError(f"a standard deviation is {value}, not above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +128,7 @@ def statistics_of(
     modality: str,
     channels: Sequence[str],
     level: ProductLevel | None,
-) -> ChannelStatistics:
+) -> Statistics:
     """Return the statistics of channels, found by name.
 
     Args:
@@ -195,7 +166,7 @@ def statistics_of(
             )
         row = names.index(channel)
         one_mean, one_std = stored.mean[row], stored.std[row]
-        if one_mean is None or one_std is None or one_std <= 0:
+        if one_mean is None or one_std is None or not _usable(one_mean, one_std):
             raise DataError(
                 f"`{source}` has mean {one_mean} and standard deviation {one_std} "
                 f"for channel `{channel}` of `{key}`",
@@ -203,7 +174,12 @@ def statistics_of(
             )
         mean.append(one_mean)
         std.append(one_std)
-    return ChannelStatistics(mean=tuple(mean), std=tuple(std))
+    return Statistics(mean=tuple(mean), std=tuple(std))
+
+
+def _usable(mean: float, std: float) -> bool:
+    """Tell whether values can be standardised with these numbers."""
+    return math.isfinite(mean) and math.isfinite(std) and std > 0
 
 
 def check_folder(folder: DataFolder, names: Sequence[str]) -> int:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mmearth_infer.disk import check_output
 from mmearth_infer.errors import DataError
-from mmearth_training.data.beside import MADE_BY, check_output, made_beside, write_json
+from mmearth_training.data.beside import DATA_SET, MADE_BY, made_beside, write_json
 from mmearth_training.data.cutting import Plan, cut_tiles, plan_cuts
 from mmearth_training.data.files import SPLITS
 from mmearth_training.data.layout import TILE_PX
@@ -146,7 +147,7 @@ def make_dataset(config: MakeConfig, *, quiet: bool = True) -> Made:
         StoreError: If the folder exists or cannot be written.
 
     """
-    check_output(config.out, overwrite=config.overwrite)
+    check_output(config.out, DATA_SET, overwrite=config.overwrite)
     name = config.name or config.out.resolve().name
     scenes = survey(config.scenes, options=config.options, date=config.date)
     plans = plan_cuts(

@@ -16,9 +16,10 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import LocalStore
 
+from mmearth_infer.disk import check_output
 from mmearth_infer.errors import DataError, StoreError
 from mmearth_training.data import packed
-from mmearth_training.data.beside import MADE_BY, check_output, made_beside
+from mmearth_training.data.beside import DATA_SET, MADE_BY, made_beside
 from mmearth_training.data.files import read_json
 from mmearth_training.data.folder import PACKED, DataFolder
 from mmearth_training.data.layout import LEVELS
@@ -82,7 +83,7 @@ def pack(
         raise StoreError(
             f"`{out}` is the data set itself", hint="give another folder with -o"
         )
-    check_output(out, overwrite=overwrite)
+    check_output(out, DATA_SET, overwrite=overwrite)
     provenance = folder.path / f"{folder.name}_provenance.json"
     before = read_json(provenance) if provenance.exists() else {"synthetic": {}}
     with (

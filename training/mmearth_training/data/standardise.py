@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.contract.normalize import Statistics
     from mmearth_training.data.draws import Look
-    from mmearth_training.data.folder import ChannelStatistics, DataFolder
+    from mmearth_training.data.folder import DataFolder
     from mmearth_training.modalities import Modality
 
 
@@ -32,10 +33,10 @@ class Standardiser:
     bands: tuple[str, ...]
     """Bands of Sentinel-2 that are used, in order."""
 
-    optical: Mapping[ProductLevel, ChannelStatistics]
+    optical: Mapping[ProductLevel, Statistics]
     """Statistics of those bands, for each product level that occurs."""
 
-    others: Mapping[str, ChannelStatistics]
+    others: Mapping[str, Statistics]
     """Statistics of the other continuous modalities."""
 
     def __call__(

@@ -18,6 +18,7 @@ from mmearth_training.model.blocks import GRN
 from mmearth_training.run import RunConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
 SAMPLES = 4
 
 
-def joint_batch() -> Batch:
+def joint_batches(count: int) -> list[Batch]:
+    """Some micro batches of all processes."""
+    return [joint_batch(seed) for seed in range(count)]
+
+
+def joint_batch(seed: int = 0) -> Batch:
     """Noise with missing targets, most of them in the first half."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
@@ -67,21 +73,21 @@ def half(batch: Batch, rank: int) -> Batch:
     )
 
 
-def take_step(world: World, batch: Batch, *, sync: bool, out: Path) -> None:
+def take_step(world: World, batches: Sequence[Batch], *, sync: bool, out: Path) -> None:
     """Take one step of a network whose GRN matters; keep losses and gradients."""
     recipe = changed(
         Recipe(name="two"),
         data={"tile_px": 64, "crop_px": 56},
         model={"patch_px": 8, "decoder_width": 16},
         optim={
-            "batch": SAMPLES,
+            "batch": SAMPLES * len(batches),
             "micro_batch": SAMPLES // world.size,
             "sync_grn": sync,
         },
     )
     trainer = build(RunConfig(recipe=recipe, data=out, out=out, device="cpu"), world)
     stir(trainer)
-    losses = trainer.step([batch], 1)
+    losses = trainer.step(batches, 1)
     if world.first:
         kept = {
             name: p.grad
@@ -100,12 +106,13 @@ def stir(trainer: Trainer) -> None:
             module.gamma.data = torch.randn(module.gamma.shape, generator=generator)
 
 
-def work(rank: int, rendezvous: str, sync: bool, out: Path) -> None:  # noqa: FBT001 -- called by spawn
+def work(rank: int, rendezvous: str, count: int, sync: bool, out: Path) -> None:  # noqa: FBT001 -- called by spawn
     """Be one of two processes."""
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2
     )
     world = World(rank=rank, size=2, device=torch.device("cpu"))
-    take_step(world, half(joint_batch(), rank), sync=sync, out=out)
+    halves = [half(batch, rank) for batch in joint_batches(count)]
+    take_step(world, halves, sync=sync, out=out)
     distributed.destroy_process_group()

@@ -19,7 +19,7 @@ from mmearth_training.distributed import World
 from mmearth_training.history import read_history
 from mmearth_training.loop import pretrain
 from tests.helpers.recipes import write_recipe
-from tests.helpers.two_processes import joint_batch, take_step, work
+from tests.helpers.two_processes import joint_batches, take_step, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,7 @@ def run_two(recipe: Recipe, data: Path, out: Path, *flags: str) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
 
@@ -62,8 +63,12 @@ def apart(some: list[dict[str, float]], others: list[dict[str, float]]) -> list[
     ]
 
 
-@pytest.mark.parametrize("sync", [True, False])
-def test_two_processes_have_the_gradients_of_one(sync: bool, tmp_path: Path) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("sync", "count"), [(True, 1), (True, 2), (False, 1)])
+def test_two_processes_have_the_gradients_of_one(
+    sync: bool,  # noqa: FBT001
+    count: int,
+    tmp_path: Path,
+) -> None:
     """Losses and gradients of the joint batch, with GRN in sync.
 
     Without, each process pools GRN over its own half, and they differ.
@@ -71,11 +76,11 @@ def test_two_processes_have_the_gradients_of_one(sync: bool, tmp_path: Path) -> 
     alone, joint = tmp_path / "alone.safetensors", tmp_path / "joint.safetensors"
     take_step(
         World(rank=0, size=1, device=torch.device("cpu")),
-        joint_batch(),
+        joint_batches(count),
         sync=sync,
         out=alone,
     )
-    spawn(work, (str(tmp_path / "meet"), sync, joint), nprocs=2)
+    spawn(work, (str(tmp_path / "meet"), count, sync, joint), nprocs=2)
     expected, found = load_file(alone), load_file(joint)
     assert expected.keys() == found.keys()
     apart = {
@@ -103,6 +108,20 @@ def test_a_run_of_two_processes_is_the_run_of_one(
     together = training_losses(tmp_path / "two")
     assert len(together) == len(alone) == 4
     assert max(apart(together, alone)) < 1e-4
+
+
+def test_one_process_draws_while_grn_is_in_sync(
+    small_recipe: Recipe, small_data: Path, tmp_path: Path
+) -> None:
+    """The others do not wait for it, and do not answer its GRN."""
+    halves = changed(
+        small_recipe,
+        optim={"micro_batch": 2, "sync_grn": True},
+        validate_every_epochs=1.0,
+    )
+    run_two(halves, small_data, tmp_path / "two", "--plots")
+    assert (tmp_path / "two" / "plots" / "reconstructions.png").exists()
+    assert len(training_losses(tmp_path / "two")) == 4
 
 
 def test_two_processes_resume_bit_for_bit(

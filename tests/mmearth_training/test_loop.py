@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -12,17 +14,29 @@ import torch
 from safetensors.torch import load_file
 
 from mmearth_infer.errors import DataError, RecipeError, StoreError, TrainingError
-from mmearth_training.checkpoint import MODEL, OPTIMIZER, find_checkpoints, read_facts
+from mmearth_training.checkpoint import (
+    MODEL,
+    OPTIMIZER,
+    find_checkpoints,
+    prune_checkpoints,
+    read_facts,
+)
 from mmearth_training.config import Recipe, changed
-from mmearth_training.history import read_history
+from mmearth_training.distributed import World
+from mmearth_training.history import Record, read_history
 from mmearth_training.load import load_encoder
-from mmearth_training.loop import pretrain
+from mmearth_training.loop import build, pretrain
+from mmearth_training.step import Losses
+from mmearth_training.watch import Watch
 from tests.helpers.mmearth_data import write_dataset
+from tests.helpers.pretraining import gradients
+from tests.helpers.two_processes import joint_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from mmearth_training.data.loader import Batch
     from mmearth_training.run import RunConfig
 
 
@@ -93,12 +107,50 @@ def test_any_subset_of_tasks(
     assert encoder.bands == recipe.bands
 
 
-def test_accumulated_micro_batches(
+def test_accumulated_micro_batches_weigh_equally(
     run_config: Callable[..., RunConfig], small_recipe: Recipe
 ) -> None:
-    """Two micro batches of two are one step; nothing else than GRN's batch differs."""
+    """The gradient of a step is the mean of those of its micro batches."""
+    recipe = changed(small_recipe, model={"decoders": "separate"})
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+
+    def gradients_of(batches: list[Batch]) -> dict[str, torch.Tensor]:
+        trainer = build(run_config(recipe=recipe), alone)
+        trainer.step(batches, 1)
+        return dict(gradients(trainer.model))
+
+    one, other = joint_batches(2)
+    parts = [gradients_of([one]), gradients_of([other])]
+    for name, found in gradients_of([one, other]).items():
+        expected = (parts[0][name] + parts[1][name]) / 2
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_of_accumulated_micro_batches(
+    run_config: Callable[..., RunConfig], small_recipe: Recipe
+) -> None:
     recipe = changed(small_recipe, optim={"micro_batch": 2})
-    assert pretrain(run_config(recipe=recipe), quiet=True).step == 4
+    done = pretrain(run_config(recipe=recipe, plots=True), quiet=True)
+    assert done.step == 4
+
+
+def test_only_a_checkpoint_that_was_judged_has_a_loss(
+    run_config: Callable[..., RunConfig], small_recipe: Recipe
+) -> None:
+    """Saved at every step, judged at 3 and at the end; each judgement is saved."""
+    recipe = changed(
+        small_recipe,
+        validate_every_epochs=1.5,
+        save_every_epochs=0.5,
+        optim={"epochs": 4, "warmup_epochs": 1.0},
+    )
+    config = run_config(recipe=recipe, keep=99)
+    pretrain(config, quiet=True)
+    kept = find_checkpoints(config.checkpoints)
+    said = {step: read_facts(path)["val_loss"] for step, path in kept.items()}
+    judged = {r.step: r.loss for r in read_history(config.history) if r.split == "val"}
+    assert set(judged) == {3, 6, 8}
+    assert said == {step: judged.get(step) for step in range(1, 9)}
 
 
 def test_pictures_and_tensorboard(run_config: Callable[..., RunConfig]) -> None:
@@ -155,6 +207,89 @@ def test_a_run_that_is_there_is_not_touched_unasked(
         with pytest.raises(StoreError, match="is no folder of a pretraining run"):
             pretrain(run_config("mine", **flags), quiet=True)
     assert (foreign / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "no such", "mps"])
+def test_what_cannot_start_removes_nothing(
+    device: str, run_config: Callable[..., RunConfig]
+) -> None:
+    done = pretrain(run_config(stop_after=1), quiet=True)
+    with pytest.raises(RecipeError, match=f"no device `{device}`") as caught:
+        pretrain(run_config(overwrite=True, device=device), quiet=True)
+    assert caught.value.hint
+    assert (done.checkpoint / MODEL).exists()
+
+
+def test_overwrite_starts_anew(run_config: Callable[..., RunConfig]) -> None:
+    config = run_config(stop_after=2)
+    pretrain(config, quiet=True)
+    (config.out / "note.txt").touch()
+    done = pretrain(run_config(stop_after=1, overwrite=True), quiet=True)
+    assert done.step == 1
+    assert not (config.out / "note.txt").exists()
+    assert [path.name for path in config.out.parent.iterdir()] == [config.out.name]
+
+
+def test_a_full_disk_is_named_and_cleared(tmp_path: Path) -> None:
+    """A real limit on the size of files, in a process of its own."""
+    code = """
+import resource, sys, pathlib, torch
+from mmearth_infer.errors import StoreError
+from mmearth_training.checkpoint import write_checkpoint
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+model = torch.nn.Linear(512, 512)
+folder = pathlib.Path(sys.argv[1])
+try:
+    write_checkpoint(folder, model, torch.optim.AdamW(model.parameters()), {"step": 1})
+except StoreError as error:
+    print(error, "|", error.hint, "|", list(folder.iterdir()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    said, hint, left = done.stdout.strip().split(" | ")
+    assert said.startswith("cannot write")
+    assert "File too large" in said
+    assert "--resume" in hint
+    assert left == "[]"
+
+
+def test_pruning_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
+    """A broken JSON is no reason to stop a run; what a kill left is cleared."""
+    for step in (1, 2, 3):
+        folder = tmp_path / f"step-{step:07d}"
+        folder.mkdir()
+        (folder / MODEL).touch()
+        (folder / "checkpoint.json").write_text("{" if step == 1 else '{"format": 1}')
+    (tmp_path / ".step-0000000.removed").mkdir()
+    prune_checkpoints(tmp_path, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000003"]
+
+
+def test_a_task_that_cannot_vary_is_shown(
+    run_config: Callable[..., RunConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run_config()
+    config.out.mkdir()
+    losses = {"month": 0.5}
+    with Watch(config, total=2, done=0, quiet=False, writes=True) as watch:
+        watch.show(
+            Record(
+                step=1,
+                epoch=1.0,
+                split="val",
+                loss=0.5,
+                losses=losses,
+                log_vars={},
+                trivial={"month": 0.0},
+            ),
+            Losses(total=0.5, tasks=losses),
+        )
+    row = next(line for line in capsys.readouterr().err.splitlines() if "month" in line)
+    assert row.replace("│", " ").split() == ["month", "0.500", "0.500", "0.000", "-"]
 
 
 def test_a_damaged_checkpoint_is_named(run_config: Callable[..., RunConfig]) -> None:

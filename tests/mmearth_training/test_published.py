@@ -237,3 +237,33 @@ def test_a_kernel_that_is_no_square(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "pt.pth", state)
     with pytest.raises(ModelError, match="8 positions"):
         load_published(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(1).expand(10**11), "is not a plain tensor"),
+        (torch.zeros(8, device="meta"), "is not a plain tensor"),
+        (torch.zeros(8).to_sparse(), "is not a plain tensor|not a PyTorch checkpoint"),
+        (torch.zeros(8, dtype=torch.int64), "is not a plain tensor"),
+        (torch.full((8,), torch.nan), "NaN or infinity"),
+    ],
+)
+def test_tensors_that_are_not_what_they_say(
+    tmp_path: Path, tensor: torch.Tensor, message: str
+) -> None:
+    """Refused before anything of the size they claim is allocated."""
+    state = small_state()
+    state["encoder.stem.1.ln.bias"] = tensor
+    path = write_checkpoint(tmp_path / "pt.pth", state)
+    with pytest.raises(ModelError, match=message) as error:
+        load_published(path)
+    assert error.value.hint is not None
+
+
+def test_a_crop_of_no_size(tmp_path: Path) -> None:
+    path = tmp_path / "pt.pth"
+    args = argparse.Namespace(input_size=10**9)
+    torch.save({"model": small_state(), "args": args}, path)
+    with pytest.raises(ModelError, match="crops of 1000000000 px"):
+        load_published(path)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmearth_infer.errors import MMEarthError, RecipeError
+from mmearth_training.cli import pretrain, resume_command
 from mmearth_training.config import Recipe, changed, load_recipe, recipe_names
 from mmearth_training.data.folder import open_folder
 from mmearth_training.data.loader import held_out, iterate
@@ -68,14 +69,21 @@ def test_the_paper_in_numbers() -> None:
         ('name = "x"\n[optim]\nmicro_batch = 100', "micro batches of 100"),
         ('name = "x"\n[optim]\nwarmup_epochs = 300', "300.0 warm-up epochs"),
         ('name = "x"\n[optim]\nbase_lr = -1.0', "optim.base_lr is -1.0"),
+        ('name = "x"\nseed = -1', "seed is -1"),
+        ('name = "x"\nsave_every_epochs = inf', "save_every_epochs is inf"),
+        ('name = "x"\n[optim]\nbatch = 0', "optim.batch is 0"),
+        ('name = "x"\n[optim]\nbatch = -256', "optim.batch is -256"),
+        ('name = "x"\n[optim]\nweight_decay = -0.1', "weight_decay is -0.1"),
+        ('name = "x"\n[optim]\nbetas = [1.5, 0.9]', "do not lie from 0 to 1"),
         ("name = ", "cannot be read"),
     ],
 )
 def test_recipes_that_cannot_be(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "r.toml"
     file.write_text(text)
-    with pytest.raises(MMEarthError, match=message):
+    with pytest.raises(MMEarthError, match=message) as caught:
         load_recipe(str(file))
+    assert caught.value.hint
 
 
 def test_an_unknown_recipe_names_the_known() -> None:
@@ -154,6 +162,17 @@ def test_the_command_line(
     assert exported.code == 0, exported.stderr
     assert exported.report["provenance"]["facts"]["recipe"] == "small"
     assert "tiny-cpu" in mmearth("pretrain", "--list").stdout
+
+
+def test_the_command_that_goes_on() -> None:
+    """It repeats what was said, and nothing that was not."""
+    words = ["my recipe.toml", "--data", "d", "-o", "r", "--epochs", "3"]
+    words += ["--overwrite", "--plots"]
+    with pretrain.make_context("pretrain", words) as ctx:
+        said = resume_command(ctx)
+    assert said == (
+        "mmearth pretrain 'my recipe.toml' --data d --out r --epochs 3 --plots --resume"
+    )
 
 
 def test_changed_values_are_checked(small_recipe: Recipe) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.normalize import PRETRAINING_SOURCE, Statistics
-from mmearth_infer.errors import ModelError, UnsafeFileError
+from mmearth_infer.errors import ModelError, TrainingError, UnsafeFileError
+from mmearth_training.checkpoint import read_facts
 from mmearth_training.load import load_encoder
 from mmearth_training.trained import load_trained
 from tests.helpers.data import needs_golden
@@ -207,3 +208,13 @@ def test_the_weights_of_a_run_that_diverged(tmp_path: Path) -> None:
     folder = write_trained(tmp_path / "step-1", weights=weights)
     with pytest.raises(ModelError, match="the run diverged"):
         load_trained(folder)
+
+
+def test_json_that_is_nested_without_end(tmp_path: Path) -> None:
+    path = write_trained(tmp_path / "step-1") / "checkpoint.json"
+    deep = "[" * 10_000 + "]" * 10_000
+    path.write_text(path.read_text().rstrip().removesuffix("}") + f', "x": {deep}}}')
+    with pytest.raises(ModelError):
+        load_trained(path.parent)
+    with pytest.raises(TrainingError):
+        read_facts(path.parent)

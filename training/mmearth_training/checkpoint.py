@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,6 +33,7 @@ MODEL: Final = "model.safetensors"
 OPTIMIZER: Final = "optimizer.safetensors"
 FACTS: Final = "checkpoint.json"
 
+_REMOVED: Final = ".removed"
 _NAME: Final = re.compile(r"step-(\d{7,})")
 _AVERAGES: Final = ("step", "exp_avg", "exp_avg_sq")
 
@@ -87,10 +89,10 @@ def write_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         to_disk(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter for a full disk, too
         shutil.rmtree(partial, ignore_errors=True)
         raise StoreError(
-            f"cannot write `{final}`: {error.strerror or error}",
+            f"cannot write `{final}`: {getattr(error, 'strerror', None) or error}",
             hint="free space, then go on with --resume",
         ) from error
     return final
@@ -98,14 +100,28 @@ def write_checkpoint(
 
 def prune_checkpoints(folder: Path, *, keep: int) -> None:
     """Remove all but the newest ones and the best, by loss in validation."""
+    for left_over in folder.glob(f".step-*{_REMOVED}"):
+        shutil.rmtree(left_over, ignore_errors=True)
     found = find_checkpoints(folder)
-    losses = {step: read_facts(path).get("val_loss") for step, path in found.items()}
+    losses = {step: _val_loss(path) for step, path in found.items()}
     known = {step: loss for step, loss in losses.items() if loss is not None}
     kept = set(list(found)[-keep:])
     if known:
         kept.add(min(known, key=lambda step: (known[step], step)))
-    for step in found.keys() - kept:
-        shutil.rmtree(found[step], ignore_errors=True)
+    for step in found.keys() - kept:  # renamed first: never half a one by its name
+        removed = folder / f".{found[step].name}{_REMOVED}"
+        with suppress(OSError):
+            found[step].rename(removed)
+            shutil.rmtree(removed)
+
+
+def _val_loss(path: Path) -> float | None:
+    """Return the loss a checkpoint has on held-out data; None if it says none."""
+    try:
+        loss: float | None = read_facts(path).get("val_loss")
+    except TrainingError:
+        return None
+    return loss
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -118,7 +134,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((path / FACTS).read_text())
         version = facts["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrainingError(
             f"checkpoint `{path}` is broken: {error}",
             hint="remove it, and resume from the one before",

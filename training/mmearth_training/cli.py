@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from mmearth_infer.cli.options import json_option, verbosity
 from mmearth_infer.errors import RecipeError, TrainingError
@@ -48,7 +50,9 @@ def _list_recipes(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     metavar="RUN",
     help="Folder of the run.",
 )
-@click.option("--epochs", type=int, help="Replaces optim.epochs.")
+@click.option(
+    "--epochs", type=int, help="Replaces optim.epochs; the warm-up keeps its share."
+)
 @click.option("--batch", type=int, help="Replaces optim.batch, samples a step.")
 @click.option(
     "--batch-size",
@@ -145,9 +149,25 @@ def pretrain(  # noqa: PLR0913 -- one a flag
     except KeyboardInterrupt as error:
         raise TrainingError(
             f"stopped; `{out}` holds what its last checkpoint holds",
-            hint=f"mmearth pretrain {recipe} --data {data} -o {out} --resume goes on",
+            hint=f"`{resume_command(click.get_current_context())}` goes on",
         ) from error
     _report(done, as_json=as_json, quiet=quiet)
+
+
+def resume_command(ctx: click.Context) -> str:
+    """Return the command that goes on with a run, from how it was called."""
+    words = ["mmearth", str(ctx.info_name)]
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        said = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not said or name in {"overwrite", "resume"}:
+            continue
+        value = ctx.params[name]
+        if isinstance(parameter, click.Option):
+            words.append(max(parameter.opts, key=len))
+        if not (isinstance(parameter, click.Option) and parameter.is_flag):
+            words.append(str(value))
+    return shlex.join([*words, "--resume"])
 
 
 def _chosen(name: str, *, seed: int | None, **optim: int | None) -> Recipe:
@@ -155,7 +175,10 @@ def _chosen(name: str, *, seed: int | None, **optim: int | None) -> Recipe:
     recipe = load_recipe(name)
     values: dict[str, Any] = {k: v for k, v in optim.items() if v is not None}
     if values.get("epochs", 1) < 1:
-        raise RecipeError(f"--epochs {values['epochs']} is not above 0")
+        raise RecipeError(
+            f"--epochs {values['epochs']} is not above 0",
+            hint="give a whole number of passes over the training data",
+        )
     if "epochs" in values:
         share = recipe.optim.warmup_epochs / recipe.optim.epochs
         values["warmup_epochs"] = share * values["epochs"]
@@ -170,9 +193,7 @@ def _report(done: Pretrained, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done), default=str))
     elif not quiet:
-        click.echo(
-            f"{done.checkpoint}: step {done.step}, {done.img_per_s:.1f} img/s, "
-            f"{done.peak_memory_mb:.0f} MB",
-            err=True,
-        )
+        figures = f"{done.img_per_s:.1f} img/s, {done.peak_memory_mb:.0f} MB"
+        said = figures if done.img_per_s else "complete already"
+        click.echo(f"{done.checkpoint}: step {done.step}, {said}", err=True)
         click.echo(f"mmearth export {done.checkpoint} -o encoder.onnx", err=True)

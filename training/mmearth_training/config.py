@@ -6,6 +6,7 @@ recipe; two runs of one recipe on one data set are the same run.
 
 from __future__ import annotations
 
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from mmearth_training.model.encoder import SIZES, EncoderConfig
 from mmearth_training.model.masking import count_visible
 from mmearth_training.model.mpmae import MpMaeConfig
 
+_HINT: Final = "docs/guides/pretrain.md lists the keys and what they mean"
 _RECIPES: Final = resources.files("mmearth_training") / "recipes"
 
 
@@ -233,7 +235,7 @@ def load_recipe(name: str) -> Recipe:
     except msgspec.DecodeError as error:
         raise RecipeError(
             f"recipe `{source}` cannot be read: {error}",
-            hint="docs/guides/pretrain.md lists the keys",
+            hint=_HINT,
         ) from error
     return checked(recipe)
 
@@ -287,12 +289,26 @@ def checked(recipe: Recipe) -> Recipe:
             hint="optim.batch is a multiple of optim.micro_batch times processes",
         )
     for name, value in (
+        ("optim.batch", optim.batch),
         ("optim.base_lr", optim.base_lr),
         ("save_every_epochs", recipe.save_every_epochs),
         ("validate_every_epochs", recipe.validate_every_epochs),
         ("model.grn_eps", model.grn_eps),
         ("model.decoder_width", model.decoder_width),
     ):
-        if not value > 0:
-            raise RecipeError(f"{name} is {value}, which is not above 0")
+        if not 0 < value < math.inf:
+            raise RecipeError(
+                f"{name} is {value}, which is no number above 0", hint=_HINT
+            )
+    for name, value in (
+        ("seed", recipe.seed),
+        ("optim.weight_decay", optim.weight_decay),
+    ):
+        if not 0 <= value < math.inf:
+            raise RecipeError(f"{name} is {value}, which is below 0", hint=_HINT)
+    if not all(0 <= beta < 1 for beta in optim.betas):
+        raise RecipeError(
+            f"optim.betas are {optim.betas}, which do not lie from 0 to 1",
+            hint="the paper has 0.9 and 0.95",
+        )
     return recipe

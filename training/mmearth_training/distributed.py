@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
+from mmearth_infer.errors import RecipeError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,13 +57,14 @@ def join_world(device: str) -> Iterator[World]:
         device: `auto`, `cpu` or a CUDA device; with several processes on GPUs each
             takes the one of its local rank.
 
+    Raises:
+        RecipeError: If there is no such device.
+
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = choose_device(device)
     if "WORLD_SIZE" not in os.environ:
-        yield World(rank=0, size=1, device=torch.device(device))
+        yield World(rank=0, size=1, device=chosen)
         return
-    chosen = torch.device(device)
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
@@ -74,3 +77,23 @@ def join_world(device: str) -> Iterator[World]:
         )
     finally:
         distributed.destroy_process_group()
+
+
+def choose_device(name: str) -> torch.device:
+    """Return a device by name, `auto` for the first GPU or else the CPU.
+
+    Raises:
+        RecipeError: If there is no such device.
+
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    hint = "choose cpu, cuda, cuda:1, ... or auto"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RecipeError(f"there is no device `{name}`", hint=hint) from error
+    here = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
+    if (device.index or 0) >= here:
+        raise RecipeError(f"PyTorch finds no device `{name}` here", hint=hint)
+    return device

@@ -69,6 +69,21 @@ class EncoderCheckpoint:
         return encoder.eval()
 
 
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse the weights of a run that diverged.
+
+    Raises:
+        ModelError: Naming the first tensor with NaN or infinity.
+
+    """
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise ModelError(
+                f"`{key}` in `{path}` holds NaN or infinity: the run diverged",
+                hint="take an earlier checkpoint of the run",
+            )
+
+
 def check_shapes(
     config: EncoderConfig, state: Mapping[str, Tensor], *, path: Path, hint: str
 ) -> None:

@@ -8,6 +8,7 @@ from mmearth_training.curves import draw_losses, draw_uncertainties
 from mmearth_training.data.loader import held_out, iterate
 from mmearth_training.history import Record, read_history
 from mmearth_training.losses import names_of
+from mmearth_training.model.blocks import grn_alone
 from mmearth_training.plots import draw_reconstructions, save_figure
 from mmearth_training.reconstruct import reconstruct
 from mmearth_training.trivial import fit_trivial, trivial_losses
@@ -57,11 +58,13 @@ class Judge:
         folder = self._config.out / "plots"
         folder.mkdir(exist_ok=True)
         rows = self._rows[:: max(1, len(self._rows) // PICTURED_TILES)]
-        (batch,) = self._batches(rows[:PICTURED_TILES])
-        device = self._trainer.world.device
-        samples = reconstruct(
-            self._trainer.model, batch.to(device), bands=self._config.recipe.bands
-        )
+        keys = held_out(rows[:PICTURED_TILES], PICTURED_TILES)
+        (batch,) = iterate(self._samples, keys, workers=0)
+        model, device = self._trainer.model, self._trainer.world.device
+        with grn_alone(model):  # the other processes do not draw
+            samples = reconstruct(
+                model, batch.to(device), bands=self._config.recipe.bands
+            )
         history = read_history(self._config.history)
         figures = {"losses": draw_losses(history)}
         if samples[0]:

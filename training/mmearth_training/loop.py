@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,9 @@ def pretrain(config: RunConfig, *, quiet: bool = False) -> Pretrained:
     check_data(config, folder)
     with join_world(config.device) as world:
         schedule = plan_steps(config, folder, world)
-        done = enter_folder(config, folder, world)
         samples = open_samples(config, folder)
         trainer = build(config, world)
+        done = enter_folder(config, folder, world)
         if last := last_checkpoint(config):
             restore(last, trainer.model, trainer.optimizer)
         with Watch(
@@ -109,7 +110,7 @@ def train(  # noqa: PLR0913 -- everything comes together here
     *,
     done: int,
 ) -> None:
-    """Take the steps from `done` to the end."""
+    """Take the steps from `done` to the end; a checkpoint comes before its pictures."""
     recipe, world, model = config.recipe, trainer.world, trainer.model
     a_epoch, a_step = schedule.steps_an_epoch, micro_batches_a_step(config, world)
     save_every = max(1, round(recipe.save_every_epochs * a_epoch))
@@ -121,26 +122,28 @@ def train(  # noqa: PLR0913 -- everything comes together here
     )
     keys = schedule.micro_batches(done, rank=world.rank, processes=world.size)
     pin = world.device.type == "cuda"
-    batches = iterate(samples, keys, workers=config.workers, pin=pin)
-    verdict = None
-    for number in range(done + 1, stop + 1):
-        lr = float(scheduler.get_last_lr()[0])
-        losses = trainer.step(take(batches, a_step), number)
-        scheduler.step()
-        watch.saw(number, recipe.optim.batch, losses)
-        epoch, at_end = number / a_epoch, number == stop
-        if number % config.log_every == 0 or at_end:
-            watch.record(make_record(model, number, epoch, "train", losses, {}), lr=lr)
-        if judge.able and (number % judge_every == 0 or at_end):
-            verdict = judge(number, epoch)
-            watch.record(verdict)
-            watch.show(verdict, losses)
-            if config.plots and world.first:
-                judge.draw(watch, number)
-        if world.first and (number % save_every == 0 or at_end):
-            facts = describe(config, samples, number, epoch, verdict)
-            write_checkpoint(config.checkpoints, model, trainer.optimizer, facts)
-            prune_checkpoints(config.checkpoints, keep=config.keep)
+    with closing(iterate(samples, keys, workers=config.workers, pin=pin)) as batches:
+        for number in range(done + 1, stop + 1):
+            lr = float(scheduler.get_last_lr()[0])
+            losses = trainer.step(take(batches, a_step), number)
+            scheduler.step()
+            watch.saw(number, recipe.optim.batch, losses)
+            epoch, at_end = number / a_epoch, number == stop
+            if number % config.log_every == 0 or at_end:
+                record = make_record(model, number, epoch, "train", losses, {})
+                watch.record(record, lr=lr)
+            verdict = None
+            if judge.able and (number % judge_every == 0 or at_end):
+                verdict = judge(number, epoch)
+                watch.record(verdict)
+            if world.first and (verdict or number % save_every == 0 or at_end):
+                facts = describe(config, samples, number, epoch, verdict)
+                write_checkpoint(config.checkpoints, model, trainer.optimizer, facts)
+                prune_checkpoints(config.checkpoints, keep=config.keep)
+            if verdict and world.first:
+                watch.show(verdict, losses)
+                if config.plots:
+                    judge.draw(watch, number)
     world.wait()
 
 

@@ -21,7 +21,11 @@ from mmearth_infer.contract.bands import (
 )
 from mmearth_infer.contract.normalize import PRETRAINING_SOURCE, pretraining_statistics
 from mmearth_infer.errors import ModelError
-from mmearth_training.encoder_checkpoint import EncoderCheckpoint, check_shapes
+from mmearth_training.encoder_checkpoint import (
+    EncoderCheckpoint,
+    check_finite,
+    check_shapes,
+)
 from mmearth_training.model.encoder import (
     PATCH_SIZES_PX,
     STAGES,
@@ -39,6 +43,9 @@ SPARSE_GRN_EPS: Final = 1e-6
 
 PATCHES_A_SIDE: Final = 7
 """Patches a side of every crop in the paper: 112 / 16 and 56 / 8."""
+
+MAX_CROP_PX: Final = 100_000
+"""What no training crop is larger than."""
 
 _PREFIX: Final = "encoder."
 _STAGE_KEY: Final = re.compile(r"stages\.(\d+)\.(\d+)\.dwconv\.")
@@ -79,13 +86,14 @@ def load_published(path: Path) -> EncoderCheckpoint:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     config = _infer_config(state, original_stem=original_stem, path=path)
     _check(config, state, args, path)
+    check_finite(state, path)
     bands = _infer_bands(config.bands, args, path)
     return EncoderCheckpoint(
         name=path.name,
         config=config,
         state=state,
         bands=bands,
-        crop_px=_int(args, "input_size") or PATCHES_A_SIDE * config.patch_px,
+        crop_px=_crop_px(args, path) or PATCHES_A_SIDE * config.patch_px,
         statistics=pretraining_statistics(bands),
         statistics_source=PRETRAINING_SOURCE,
         sha256=sha256,
@@ -107,6 +115,8 @@ def dense_encoder_state(state: Mapping[Any, object]) -> dict[str, Tensor]:
         and isinstance(value, Tensor)
     }
     original_stem = not any(key.startswith("initial_conv.") for key in sparse)
+    for key, value in sparse.items():
+        _check_storage(key, value)
     depthwise = (".dwconv.",) if original_stem else (".dwconv.", "stem.0.")
     return {
         _dense_name(key): _dense_tensor(
@@ -114,6 +124,27 @@ def dense_encoder_state(state: Mapping[Any, object]) -> dict[str, Tensor]:
         )
         for key, value in sparse.items()
     }
+
+
+def _check_storage(key: str, value: Tensor) -> None:
+    """Refuse a tensor that says it is larger than what the file holds of it."""
+    plain = (
+        value.layout is torch.strided
+        and value.is_floating_point()
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
+    held = value.untyped_storage().nbytes() if plain else 0
+    if not plain or value.numel() * value.element_size() > held:
+        raise ModelError(f"`{key}` is not a plain tensor of numbers", hint=_HINT)
+
+
+def _crop_px(args: Mapping[str, object], path: Path) -> int | None:
+    """Return the side of the training crops, if the file says one that can be."""
+    crop_px = _int(args, "input_size")
+    if crop_px is not None and not 0 < crop_px <= MAX_CROP_PX:
+        raise ModelError(f"`{path}` was trained on crops of {crop_px} px", hint=_HINT)
+    return crop_px
 
 
 def _dense_name(key: str) -> str:

@@ -5,6 +5,7 @@ RUN/run.json  history.jsonl  checkpoints/  tensorboard/  plots/
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 -- a field's type
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from mmearth_infer.disk import disk_errors, file_beside
 from mmearth_infer.errors import StoreError, TrainingError
 from mmearth_training.config import Recipe  # noqa: TC001 -- a field's type
 from mmearth_training.model.sparse import BackendName  # noqa: TC001 -- likewise
@@ -106,7 +108,10 @@ def prepare(config: RunConfig, this: dict[str, Any]) -> None:
     """
     out = config.out
     if config.resume and config.overwrite:
-        raise StoreError("--resume and --overwrite exclude each other")
+        raise StoreError(
+            "--resume and --overwrite exclude each other",
+            hint="--resume goes on with a run, --overwrite removes it",
+        )
     if out.exists() and not (out / RUN_FILE).is_file() and _holds_anything(out):
         raise StoreError(
             f"`{out}` is no folder of a pretraining run",
@@ -118,19 +123,26 @@ def prepare(config: RunConfig, this: dict[str, Any]) -> None:
                 f"`{out}` holds a run already",
                 hint="--resume goes on with it, --overwrite removes it",
             )
-        shutil.rmtree(out)
+        _remove(out)
     if (out / RUN_FILE).is_file():
         _compare(out, this)
-    else:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            text = msgspec.json.format(msgspec.json.encode(this), indent=1)
-            (out / RUN_FILE).write_bytes(text)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write `{out}`: {error.strerror or error}",
-                hint="choose another place with -o",
-            ) from error
+        return
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        text = msgspec.json.format(msgspec.json.encode(this), indent=1)
+        with file_beside(out / RUN_FILE) as aside:
+            aside.write_bytes(text)
+
+
+def _remove(out: Path) -> None:
+    """Remove a run: it is renamed first, so that its name never holds a part of one."""
+    with disk_errors(out):
+        aside = out.with_name(f".{out.name}.replaced-{os.getpid()}")
+        out.rename(aside)
+        if aside.is_symlink():
+            aside.unlink()
+        else:
+            shutil.rmtree(aside)
 
 
 def _holds_anything(path: Path) -> bool:
@@ -142,7 +154,7 @@ def _compare(out: Path, this: dict[str, Any]) -> None:
     """Refuse to go on with a run that was started differently."""
     try:
         that = msgspec.json.decode((out / RUN_FILE).read_bytes(), type=dict)
-    except msgspec.DecodeError as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise TrainingError(
             f"`{out / RUN_FILE}` cannot be read: {error}",
             hint="start anew with --overwrite",

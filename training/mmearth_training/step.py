@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmearth_infer.errors import TrainingError
 from mmearth_training.losses import mean_error, names_of
+from mmearth_training.model.blocks import grn_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,10 +98,11 @@ class Trainer:
         tasks = len(self.model.tasks)
         sums_T = torch.zeros(tasks, dtype=torch.float64, device=self.world.device)
         counts_T = torch.zeros_like(sums_T)
-        for batch in batches:
-            errors_T, there_T = self._errors(batch, self.model)
-            sums_T += errors_T
-            counts_T += there_T
+        with grn_alone(self.model):
+            for batch in batches:
+                errors_T, there_T = self._errors(batch, self.model)
+                sums_T += errors_T
+                counts_T += there_T
         mean_T = mean_error(sums_T, counts_T).float()
         shown_T = torch.where(counts_T > 0, mean_T, torch.nan)
         return self._losses(shown_T, self.model.weights(mean_T))

@@ -16,11 +16,14 @@ from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspe
 from mmearth_infer.disk import sha256_of
 from mmearth_infer.errors import ManifestError, ModelError
 from mmearth_training.checkpoint import FACTS, FORMAT, MODEL, find_checkpoints
-from mmearth_training.encoder_checkpoint import EncoderCheckpoint, check_shapes
+from mmearth_training.encoder_checkpoint import (
+    EncoderCheckpoint,
+    check_finite,
+    check_shapes,
+)
 from mmearth_training.model.encoder import SIZES, EncoderConfig, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -124,7 +127,7 @@ def load_trained(path: Path) -> EncoderCheckpoint:
     sha256 = _check_digest(weights_path, about.sha256.get(MODEL), about_path)
     state = _read_encoder(weights_path)
     check_shapes(config, state, path=weights_path, hint=_HINT_VALID)
-    _check_finite(state, weights_path)
+    check_finite(state, weights_path)
     return EncoderCheckpoint(
         name=f"{path.resolve().name}/{MODEL}",
         config=config,
@@ -159,7 +162,7 @@ def _read_about(path: Path) -> _About:
     content = _read(path)
     try:
         version = msgspec.json.decode(content, type=_Format).format
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ModelError(
             f"`{path}` does not describe a checkpoint: {error}", hint=_HINT_VALID
         ) from error
@@ -170,7 +173,7 @@ def _read_about(path: Path) -> _About:
         )
     try:
         return msgspec.json.decode(content, type=_About)
-    except (msgspec.DecodeError, ManifestError) as error:
+    except (msgspec.DecodeError, ManifestError, RecursionError) as error:
         raise ModelError(f"`{path}` is not valid: {error}", hint=_HINT_VALID) from error
 
 
@@ -242,16 +245,6 @@ def _read_encoder(path: Path) -> dict[str, Tensor]:
         for key, value in weights.items()
         if key.startswith(_PREFIX)
     }
-
-
-def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse the weights of a run that diverged."""
-    for key, value in state.items():
-        if not value.isfinite().all():
-            raise ModelError(
-                f"`{key}` in `{path}` holds NaN or infinity: the run diverged",
-                hint="take an earlier step of the run",
-            )
 
 
 def _read(path: Path) -> bytes:

@@ -115,7 +115,7 @@ class Watch:
             table.add_row(
                 name,
                 *(f"{value:.3f}" for value in (before, loss, trivial)),
-                f"{loss / trivial:.0%}",
+                f"{loss / trivial:.0%}" if trivial else "-",
             )
         self._console.print(table)
 

@@ -22,7 +22,7 @@ from mmearth_training.modalities import INPUT, MODALITIES
 from mmearth_training.model.masking import Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from mmearth_training.data.folder import DataFolder
     from mmearth_training.data.tiles import Tiles
@@ -237,8 +237,10 @@ def held_out(rows: Sequence[int], batch: int) -> Iterator[list[Key]]:
 
 def iterate(
     samples: Samples, keys: Iterator[list[Key]], *, workers: int, pin: bool = False
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield the batches of some keys, read ahead by worker processes.
+
+    Closing it ends them.
 
     Args:
         samples: Makes them.

@@ -5,12 +5,16 @@ Shapes: N samples, C channels, E = 4 C expanded channels, H W positions.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LAYER_NORM_EPS = 1e-6
 """Epsilon of every LayerNorm (ConvNeXt V2, and the published code)."""
@@ -78,6 +82,22 @@ def _over_processes(norm_E: Tensor) -> Tensor:
     parts: list[Tensor] = all_gather(norm_E)  # type: ignore[no-untyped-call]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
     return norm
+
+
+@contextmanager
+def grn_alone(module: nn.Module) -> Iterator[None]:
+    """Let every GRN take its norm over this process alone.
+
+    For what not all processes do, or all do on the same data.
+    """
+    synced = [m for m in module.modules() if isinstance(m, GRN) and m.sync]
+    for grn in synced:
+        grn.sync = False
+    try:
+        yield
+    finally:
+        for grn in synced:
+            grn.sync = True
 
 
 class ChannelLayerNorm(nn.LayerNorm):

@@ -117,7 +117,7 @@ def tile_values(
     aster = np.stack([3000 * land, 40 * land], axis=1).astype("int16")
     aster[1, :, 4:9, 2:8] = -32768
     canopy = np.stack([60 * land, 9 * land], axis=1).astype("int8")
-    canopy[2 % tiles, :, :6] = -1
+    canopy[2 % tiles, :, :6] = 127  # what HDF5 makes of 255 in int8
     world = 1 + (land * 8.99).astype("uint8")
     world[3 % tiles, 5:9] = 0
     codes = np.array(MODALITIES["esa_worldcover"].codes, "uint8")

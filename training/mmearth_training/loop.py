@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from mmearth_training.checkpoint import (
     restore,
     write_checkpoint,
 )
-from mmearth_training.data.folder import check_folder, open_folder
+from mmearth_training.data.folder import check_folder, open_folder, statistics_of
 from mmearth_training.data.layout import LEVELS
 from mmearth_training.data.loader import SampleConfig, Samples, Schedule, iterate
 from mmearth_training.data.standardise import open_standardiser
@@ -191,7 +191,10 @@ def open_samples(config: RunConfig, folder: DataFolder) -> Samples:
             seed=recipe.seed,
         ),
         standardise=open_standardiser(
-            folder, names=recipe.tasks, bands=recipe.bands, levels=levels_of(folder)
+            folder,
+            names=recipe.tasks,
+            bands=recipe.bands,
+            levels=levels_of(folder, recipe.bands),
         ),
     )
 
@@ -259,6 +262,14 @@ def take(batches: Iterator[Batch], count: int) -> list[Batch]:
     return list(itertools.islice(batches, count))
 
 
-def levels_of(folder: DataFolder) -> tuple[ProductLevel, ...]:
-    """Return the product levels the data set has statistics of."""
-    return tuple(lv for lv in LEVELS if f"{INPUT}_{lv}" in folder.statistics)
+def levels_of(folder: DataFolder, bands: tuple[str, ...]) -> tuple[ProductLevel, ...]:
+    """Return the product levels the data set has statistics of that can be used.
+
+    `check_data` saw to it that they are those that occur.
+    """
+    usable = []
+    for level in LEVELS:
+        with suppress(DataError):
+            statistics_of(folder, INPUT, bands, level)
+            usable.append(level)
+    return tuple(usable)

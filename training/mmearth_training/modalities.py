@@ -142,7 +142,8 @@ _TABLE: Final = (
         kind="continuous",
         channels=("height", "standard deviation"),
         dtype="int8",
-        nodata=(255, -1),  # 255 in the int8 of the files reads as -1
+        # 255 in the int8 of the files: HDF5 saturates to 127, a cast by numpy wraps
+        nodata=(255, -1, 127),
         group="vegetation",
     ),
     Modality(

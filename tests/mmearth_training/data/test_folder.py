@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 
 from mmearth_infer.errors import DataError
+from mmearth_training.config import Recipe
 from mmearth_training.data.folder import (
     check_folder,
     in_another_process,
     open_folder,
     statistics_of,
 )
+from mmearth_training.loop import levels_of
 from mmearth_training.modalities import MODALITIES, MODEL_BANDS, STORED_BANDS
 from tests.helpers.mmearth_data import write_dataset
 
@@ -275,3 +278,31 @@ def test_corrupt_pixels_are_named(tmp_path: Path) -> None:
     error = raised(path)
     assert "`aster` of tile 0 in" in str(error)
     assert "cannot be read" in str(error)
+
+
+def test_a_data_set_can_be_sent_to_a_process_that_is_not_forked(data: Path) -> None:
+    folder = open_folder(data)
+    assert pickle.loads(pickle.dumps(folder)) == folder  # noqa: S301 -- just written
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".h5"])
+def test_a_folder_may_be_called_like_a_file(tmp_path: Path, suffix: str) -> None:
+    path = write_dataset(tmp_path / f"mine{suffix}", tiles=4, tile_px=64, name="mine")
+    assert open_folder(path).name == "mine"
+
+
+def test_broken_statistics_of_a_level_that_does_not_occur(
+    tmp_path: Path, small_recipe: Recipe
+) -> None:
+    """MMEarth writes both levels, and NaN for one without a tile."""
+    nothing = {"mean": [float("nan")] * 13, "std": [float("nan")] * 13}
+    path = write_dataset(
+        tmp_path / "a",
+        tiles=4,
+        tile_px=64,
+        levels=["l2a"] * 4,
+        statistics={"sentinel2_l1c": nothing},
+    )
+    folder = open_folder(path)
+    assert check_folder(folder, ALL) == 64
+    assert levels_of(folder, small_recipe.bands) == ("l2a",)

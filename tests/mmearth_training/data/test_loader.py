@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmearth_infer.errors import DataError
 from mmearth_training.config import changed
 from mmearth_training.data.draws import Key, draw_look, epoch_order
 from mmearth_training.data.folder import open_folder
-from mmearth_training.data.loader import Schedule, held_out, iterate
+from mmearth_training.data.loader import Samples, Schedule, held_out, iterate
 from mmearth_training.loop import open_samples
 from mmearth_training.modalities import INPUT, MODALITIES, STORED_BANDS
 
@@ -160,3 +161,15 @@ def test_fewer_tiles_than_a_batch(small_recipe: Recipe) -> None:
             micro_batch=optim.micro_batch,
             epochs=1,
         )
+
+
+def test_a_reader_that_dies_is_named(
+    small_data: Path,
+    run_config: Callable[..., RunConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples = open_samples(run_config(), open_folder(small_data))
+    monkeypatch.setattr(Samples, "make", lambda *_: os._exit(9))
+    with pytest.raises(DataError, match="process that reads died") as caught:
+        list(iterate(samples, held_out((0, 1), 1), workers=1))
+    assert "--batch-size" in (caught.value.hint or "")

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -326,3 +328,45 @@ def test_the_command_line(tmp_path: Path, mmearth: Callable[..., Ran]) -> None:
     assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
     loud = mmearth(*args, "--overwrite")
     assert f"{tmp_path / 'out'}: 4 train, 2 val, 2 test tiles" in loud.stderr
+
+
+@pytest.mark.parametrize("most", [1_000, 40_000])
+def test_a_full_disk_ends_in_order(most: int, tmp_path: Path) -> None:
+    """A real limit on the size of files, in a process of its own."""
+    code = """
+import pathlib, resource, sys
+from mmearth_infer.errors import StoreError
+from mmearth_training.data.make import MakeConfig, make_dataset
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    make_dataset(MakeConfig(scenes=("demo",), out=pathlib.Path(sys.argv[1], "o")))
+except StoreError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(most)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == f"cannot write `{tmp_path}/o`: File too large"
+    assert not done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_level_is_trained_on(tmp_path: Path) -> None:
+    """Also one that a single small scene is of."""
+    name = "S2A_MSI{}_20200223T034759_N0214_R104_T48QUE_20200223T073154.tif"
+    large = write_scene(tmp_path / name.format("L2A"), random_dn(height=256, width=256))
+    small = write_scene(
+        tmp_path / name.format("L1C"),
+        random_dn(height=64, width=64),
+        transform=Affine(10, 0, 600_000, 0, -10, 5_000_000),
+    )
+    for seed in range(4):
+        make(tmp_path, large, small, seed=seed, overwrite=True, tile_px=64)
+        assert set(read_json(tmp_path / "out", "band_stats")) >= {
+            "sentinel2_l1c",
+            "sentinel2_l2a",
+        }

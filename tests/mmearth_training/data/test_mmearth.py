@@ -107,3 +107,37 @@ def test_a_group_is_no_modality(tmp_path: Path) -> None:
         file.create_group("sentinel2")
     with pytest.raises(DataError, match=r"`x\.h5` has no `sentinel2`"):
         H5Tiles(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("way", ["storage", "link"])
+def test_pixels_of_another_file_are_refused(tmp_path: Path, way: str) -> None:
+    """They could be any file of whoever opens the data set."""
+    path = write_dataset(tmp_path / "a", tiles=2, tile_px=64) / "a.h5"
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s" * 2 * 64 * 64)
+    with h5py.File(path, "r+") as file:
+        del file["dynamic_world"]
+        if way == "storage":
+            file.create_dataset(
+                "dynamic_world",
+                (2, 1, 64, 64),
+                "uint8",
+                external=[(str(secret), 0, h5py.h5f.UNLIMITED)],
+            )
+        else:
+            with h5py.File(tmp_path / "other.h5", "w") as other:
+                other["x"] = np.zeros((2, 1, 64, 64), "uint8")
+            file["dynamic_world"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+    with pytest.raises(DataError, match="lies in another file") as caught:
+        H5Tiles(path).read([0], ["dynamic_world"])
+    assert caught.value.hint
+
+
+def test_metadata_of_another_kind(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path / "a", tiles=2, tile_px=64) / "a.h5"
+    kind = np.dtype([("tile_id", "S9"), ("S2_type", "i4")])
+    with h5py.File(path, "r+") as file:
+        del file["metadata"]
+        file["metadata"] = np.zeros(2, kind)
+    with pytest.raises(DataError, match="no `tile_id` and `S2_type`"):
+        H5Tiles(path)

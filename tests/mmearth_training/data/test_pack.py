@@ -201,7 +201,7 @@ def test_another_process_may_not_use_it(both: tuple[Path, Path]) -> None:
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     published = open_folder(write_dataset(tmp_path / "tiny", tiles=3, tile_px=64))
-    with pytest.raises(StoreError, match="is the data set itself"):
+    with pytest.raises(StoreError, match="holds the data set itself"):
         pack(published, tmp_path / "tiny", overwrite=True)
     pack(published, tmp_path / "packed")
     with pytest.raises(StoreError, match="exists already"):
@@ -238,3 +238,36 @@ def test_the_command_line(tmp_path: Path, mmearth: Callable[..., Ran]) -> None:
     assert f"{tmp_path / 'packed'}: 3 tiles, " in loud.stderr
     quiet = mmearth(*args, "--overwrite", "-q")
     assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_a_folder_that_holds_the_source_is_not_replaced(tmp_path: Path) -> None:
+    outer = write_dataset(tmp_path / "outer", tiles=4, tile_px=64, provenance={})
+    (outer / "outer_provenance.json").write_text('{"made_by": "us"}')
+    inner = write_dataset(outer / "in", tiles=4, tile_px=64)
+    with pytest.raises(StoreError, match="holds the data set itself"):
+        pack(open_folder(inner), outer, overwrite=True)
+    assert (inner / "in.h5").exists()
+
+
+def test_an_array_of_another_type_is_refused(
+    both: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As classes it would be told apart from none."""
+    store = copied(both, tmp_path)
+    shape = zarr.open_array(store / "dynamic_world", mode="r").shape
+    shutil.rmtree(store / "dynamic_world")
+    zarr.create_array(store / "dynamic_world", shape=shape, dtype="float32")
+    tiles = PackedTiles(store)
+    with pytest.raises(DataError, match=r"`dynamic_world` in .* is float32"):
+        tiles.read([0], ["dynamic_world"])
+
+
+def test_a_product_that_is_none(both: tuple[Path, Path], tmp_path: Path) -> None:
+    store = copied(both, tmp_path)
+    facts = zarr.open_array(store / "facts", mode="r+")
+    values = np.asarray(facts[:])
+    values[:, 100] = 7  # behind the name's hundred bytes
+    facts[:] = values
+    tiles = PackedTiles(store)
+    with pytest.raises(DataError, match="a tile of product 7"):
+        tiles.levels([0])

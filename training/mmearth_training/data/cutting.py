@@ -87,8 +87,15 @@ def plan_cuts(
     """
     blocks = [_blocks(one, tile_px, stride_px) for one in scenes]
     pairs = list(zip(scenes, blocks, strict=True))
-    grounds = dict.fromkeys((one.ground, block) for one, cut in pairs for block in cut)
-    drawn = share_out(list(grounds), shares, seed=seed)
+    drawn: dict[tuple[int, tuple[int, int]], str] = {}
+    for level in sorted({one.scene.level for one in scenes}):  # all are trained on
+        grounds = dict.fromkeys(
+            (one.ground, block)
+            for one, cut in pairs
+            for block in cut
+            if one.scene.level == level and (one.ground, block) not in drawn
+        )
+        drawn |= share_out(list(grounds), shares, seed=seed)
     plans = tuple(
         _plan(
             one,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from mmearth_infer.errors import DataError
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HUGE: Final = 1e300
+_HINT: Final = "compare the file with its source"
 
 SPLITS: Final = ("train", "val", "test")
 """Names of the splits; all but the first may be empty, as they are when published."""
@@ -60,10 +60,14 @@ def parse_splits(raw: Any, source: str) -> Mapping[str, tuple[int, ...]]:  # noq
     seen: dict[int, str] = {}
     for name, rows in splits.items():
         if not isinstance(rows, list):
-            raise DataError(f"split `{name}` in `{source}` is not a list of rows")
+            raise DataError(
+                f"split `{name}` in `{source}` is not a list of rows", hint=_HINT
+            )
         for row in rows:
             if type(row) is not int or row < 0:
-                raise DataError(f"split `{name}` in `{source}` has a row `{row}`")
+                raise DataError(
+                    f"split `{name}` in `{source}` has a row `{row}`", hint=_HINT
+                )
             if row in seen:
                 raise DataError(
                     f"`{source}` has row {row} in `{seen[row]}` and again in `{name}`",
@@ -71,8 +75,8 @@ def parse_splits(raw: Any, source: str) -> Mapping[str, tuple[int, ...]]:  # noq
                 )
             seen[row] = name
     if not splits["train"]:
-        raise DataError(f"split `train` in `{source}` is empty")
-    return MappingProxyType({name: tuple(rows) for name, rows in splits.items()})
+        raise DataError(f"split `train` in `{source}` is empty", hint=_HINT)
+    return {name: tuple(rows) for name, rows in splits.items()}
 
 
 def parse_statistics(raw: Any, source: str) -> Mapping[str, StoredStatistics]:  # noqa: ANN401
@@ -83,7 +87,7 @@ def parse_statistics(raw: Any, source: str) -> Mapping[str, StoredStatistics]:  
 
     """
     if not isinstance(raw, dict):
-        raise DataError(f"`{source}` does not map modalities to statistics")
+        raise DataError(f"`{source}` does not map modalities to statistics", hint=_HINT)
     entries = {}
     for key, entry in raw.items():
         figures = []
@@ -92,16 +96,17 @@ def parse_statistics(raw: Any, source: str) -> Mapping[str, StoredStatistics]:  
             if not isinstance(values, list) or not all(map(_is_figure, values)):
                 raise DataError(
                     f"`{source}` has no list of numbers as `{figure}` of `{key}`",
-                    hint="compare the file with its source",
+                    hint=_HINT,
                 )
             figures.append(tuple(None if v is None else float(v) for v in values))
         if len(figures[0]) != len(figures[1]):
             raise DataError(
                 f"`{source}` has {len(figures[0])} means and {len(figures[1])} "
-                f"standard deviations of `{key}`"
+                f"standard deviations of `{key}`",
+                hint=_HINT,
             )
         entries[key] = StoredStatistics(mean=figures[0], std=figures[1])
-    return MappingProxyType(entries)
+    return entries
 
 
 def parse_synthetic(raw: Any, source: str) -> tuple[str, ...]:  # noqa: ANN401
@@ -113,7 +118,9 @@ def parse_synthetic(raw: Any, source: str) -> tuple[str, ...]:  # noqa: ANN401
     """
     synthetic = raw.get("synthetic") if isinstance(raw, dict) else None
     if not isinstance(synthetic, dict):
-        raise DataError(f"`{source}` does not say which modalities are synthetic")
+        raise DataError(
+            f"`{source}` does not say which modalities are synthetic", hint=_HINT
+        )
     return tuple(name for name in MODALITIES if name in synthetic)
 
 

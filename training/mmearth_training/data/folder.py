@@ -216,7 +216,8 @@ def in_another_process(work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401
         except BrokenProcessPool as error:
             raise DataError(
                 "the process that opens the data died",
-                hint="the file may be damaged, or memory has run out",
+                hint="the file is damaged, memory has run out, or a script of yours "
+                'that trains lacks `if __name__ == "__main__":`',
             ) from error
 
 
@@ -227,7 +228,8 @@ def _find_tiles(path: Path) -> Path:
             f"there is no data set at `{path}`",
             hint="`mmearth make-dataset` writes a small one from scenes",
         )
-    if path.suffix in {PACKED, PUBLISHED}:
+    tiles = path.suffix == PACKED and (path / "zarr.json").exists()
+    if tiles or (path.suffix == PUBLISHED and not path.is_dir()):
         return path
     if not path.is_dir():
         raise DataError(

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmearth_infer.errors import DataError, MMEarthError
 from mmearth_training.data.draws import Key, draw_look, epoch_order
+from mmearth_training.data.layout import reason
 from mmearth_training.data.standardise import Standardiser, crop
 from mmearth_training.modalities import INPUT, MODALITIES
 from mmearth_training.model.masking import Mask
@@ -259,9 +260,20 @@ def iterate(
         num_workers=workers,
         pin_memory=pin,
     )
-    for batch in loader:
+    arriving = iter(loader)
+    while True:
+        try:
+            batch = next(arriving, None)
+        except RuntimeError as error:  # the loader's own word for a worker's death
+            raise DataError(
+                f"a process that reads died: {reason(error)}",
+                hint="memory or shared memory has run out; lower --batch-size, or "
+                "read with --workers 0",
+            ) from error
         if isinstance(batch, MMEarthError):
             raise batch
+        if batch is None:
+            return
         yield batch
 
 

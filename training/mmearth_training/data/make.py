@@ -35,6 +35,7 @@ from mmearth_training.data.scenes import SceneOptions, Surveyed, survey
 from mmearth_training.data.splits import Shares
 from mmearth_training.data.statistics import compute_statistics
 from mmearth_training.data.synthetic import HOW, MARGIN_PX
+from mmearth_training.modalities import INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,9 +94,15 @@ class MakeConfig:
                 f"tiles of {self.tile_px} px are not published", hint="--tile 128 or 64"
             )
         if self.stride_px is not None and self.stride_px < 1:
-            raise DataError(f"a stride of {self.stride_px} px leads nowhere")
+            raise DataError(
+                f"a stride of {self.stride_px} px leads nowhere",
+                hint="--stride is at least 1; the default is --tile",
+            )
         if self.name is not None and Path(self.name).name != self.name:
-            raise DataError(f"`{self.name}` cannot be the name of a file")
+            raise DataError(
+                f"`{self.name}` cannot be the name of a file",
+                hint="--name is a name without folders",
+            )
         if not self.scenes:
             raise DataError("there is no scene to cut", hint="name one, or `demo`")
 
@@ -172,6 +179,7 @@ def make_dataset(config: MakeConfig, *, quiet: bool = True) -> Made:
         written = _write(path, plans, synthetic, config, quiet=quiet)
         with closing(H5Tiles(path)) as tiles:
             statistics = compute_statistics(tiles, written.splits["train"])
+        _check_levels(written, statistics)
         write_json(folder / f"{name}_splits.json", written.splits)
         write_json(folder / f"{name}_tile_info.json", written.info)
         write_json(folder / f"{name}_band_stats.json", statistics)
@@ -222,6 +230,16 @@ def _write(
             writer.write(name, slice(len(rows)), rows)
         writer.finish(len(done.means))
     return done
+
+
+def _check_levels(written: _Written, statistics: Mapping[str, object]) -> None:
+    """Refuse a product level that no tile to train on has: it has no statistics."""
+    for level in sorted({str(one["S2_type"]) for one in written.info.values()}):
+        if f"{INPUT}_{level}" not in statistics:
+            raise DataError(
+                f"no tile to train on is of product {level.upper()}, all are held out",
+                hint="lower --val-share and --test-share, or give larger scenes",
+            )
 
 
 def _provenance(

@@ -5,6 +5,7 @@ Shapes: N tiles, C channels, H W pixels of a whole tile. This module brings h5py
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -124,7 +125,7 @@ class H5Tiles:
         """Return what a tile is called."""
         self._check_use([row])
         with self._damage(METADATA, row):
-            name: str = self._metadata[row][0].decode(errors="replace")
+            name: str = self._metadata[row]["tile_id"].decode(errors="replace")
         return name
 
     def close(self) -> None:
@@ -143,6 +144,7 @@ class H5Tiles:
         """Return a dataset of the file."""
         try:
             dataset = self._file.get(name)
+            inside = isinstance(self._file.get(name, getlink=True), h5py.HardLink)
         except (OSError, RuntimeError, KeyError) as error:
             raise DataError(
                 f"`{name}` in `{self._path}` cannot be opened: {reason(error)}",
@@ -152,6 +154,16 @@ class H5Tiles:
             raise DataError(
                 f"`{self._path.name}` has no `{name}`",
                 hint=f"it has {', '.join(self._file)}",
+            )
+        if not inside or dataset.external or dataset.is_virtual:
+            raise DataError(
+                f"`{name}` in `{self._path.name}` lies in another file",
+                hint="a data set is one file; another could be any file of yours",
+            )
+        if dataset.chunks and np.prod(dataset.chunks[1:]) > np.prod(dataset.shape[1:]):
+            raise DataError(
+                f"`{name}` in `{self._path.name}` has chunks larger than a tile",
+                hint=DAMAGED,
             )
         return dataset
 
@@ -185,9 +197,14 @@ class H5Tiles:
         """Return the dataset that holds the levels."""
         metadata = self._find(METADATA)
         fields = metadata.dtype.names or ()
-        if "S2_type" not in fields or metadata.shape != (len(self),):
+        strings = all(
+            field in fields and metadata.dtype[field].kind == "S"
+            for field in METADATA_DTYPE.names or ()
+        )
+        if not strings or metadata.shape != (len(self),):
             raise DataError(
-                f"`{METADATA}` in `{self._path.name}` has no `S2_type` for each tile",
+                f"`{METADATA}` in `{self._path.name}` has no `tile_id` and `S2_type` "
+                "for each tile",
                 hint="the published files have rows of `tile_id` and `S2_type`",
             )
         return metadata
@@ -210,8 +227,38 @@ class H5Tiles:
             ) from error
 
 
+class _Disk(io.FileIO):
+    """A file that keeps the first error of the disk instead of raising it.
+
+    HDF5 cannot end in order when a write fails, and takes the process with it.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 -- a buffer
+        """Write, or note that it failed."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Change the size, or note that it failed."""
+        if self.error is None:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self.error = error
+        return size or 0
+
+
 class H5Writer:
-    """A published file in the making."""
+    """A published file in the making.
+
+    Its methods raise OSError if the disk does not take what is written.
+    """
 
     def __init__(
         self, path: Path, *, tiles: int, tile_px: int, synthetic: Mapping[str, str]
@@ -225,7 +272,8 @@ class H5Writer:
             synthetic: Modalities that are made up, and how: an attribute says so.
 
         """
-        self._file = h5py.File(path, "w")
+        self._disk = _Disk(path, "w+")
+        self._file = h5py.File(self._disk, "w")
         kinds: dict[str, Any] = {m.name: m.dtype for m in MODALITIES.values()}
         every = {name: shapes(name, tiles, tile_px)[0] for name in kinds}
         every |= dict.fromkeys(CLOUDS, (tiles, 1, tile_px, tile_px))
@@ -247,13 +295,21 @@ class H5Writer:
     def write(self, name: str, rows: int | slice, values: Any) -> None:  # noqa: ANN401 -- as stored
         """Write one row of a dataset, or several."""
         self._file[name][rows] = values
+        self._check()
 
     def finish(self, tiles: int) -> None:
         """Cut the datasets off behind the last tile and close the file."""
         for dataset in self._file.values():
             dataset.resize(tiles, axis=0)
         self.close()
+        self._check()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._disk.close()
+
+    def _check(self) -> None:
+        """Raise what the disk said."""
+        if self._disk.error is not None:
+            raise self._disk.error

@@ -79,9 +79,9 @@ def pack(
         raise DataError(
             f"`{folder.tiles_path}` is packed already", hint="train on it as it is"
         )
-    if out.resolve() == folder.path.resolve():
+    if folder.tiles_path.resolve().is_relative_to(out.resolve()):
         raise StoreError(
-            f"`{out}` is the data set itself", hint="give another folder with -o"
+            f"`{out}` holds the data set itself", hint="give another folder with -o"
         )
     check_output(out, DATA_SET, overwrite=overwrite)
     provenance = folder.path / f"{folder.name}_provenance.json"

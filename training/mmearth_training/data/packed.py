@@ -107,7 +107,12 @@ class PackedTiles:
     def levels(self, rows: Sequence[int]) -> tuple[ProductLevel, ...]:
         """Return the Sentinel-2 product level of each tile."""
         self._check_use(rows)
-        return tuple(LEVELS[place] for place in self._facts(rows)[LEVEL].tolist())
+        places = self._facts(rows)[LEVEL].tolist()
+        if max(places, default=0) >= len(LEVELS):
+            raise DataError(
+                f"`{self._path.name}` has a tile of product {max(places)}", hint=DAMAGED
+            )
+        return tuple(LEVELS[place] for place in places)
 
     def tile_id(self, row: int) -> str:
         """Return what a tile is called."""
@@ -180,6 +185,14 @@ class PackedTiles:
                 f"`{name}` in `{self._path.name}` has the shape {array.shape}",
                 hint=f"it should be {allowed[0]}; pack the data set anew",
             )
+        kinds = "u" if name == FACTS else "iu" if MODALITIES[name].codes else "iuf"
+        chunk = array.chunk_layout.read_chunk.shape
+        if array.dtype.numpy_dtype.kind not in kinds or chunk != (1, *array.shape[1:]):
+            raise DataError(
+                f"`{name}` in `{self._path.name}` is {array.dtype.name} in chunks of "
+                f"{chunk}",
+                hint="pack the data set anew",
+            )
         return array
 
     def _check_use(self, rows: Sequence[int]) -> None:
@@ -211,7 +224,7 @@ def _read_about(path: Path) -> tuple[int, int, np.dtype[Any]]:
     try:
         about = json.loads((path / "zarr.json").read_bytes())["attributes"][FORMAT]
         version = about["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"`{path}` is not a packed data set",
             hint="`mmearth pack` makes one of the published `.h5`",
@@ -225,9 +238,12 @@ def _read_about(path: Path) -> tuple[int, int, np.dtype[Any]]:
         tiles, tile_px = int(about["tiles"]), int(about["tile_px"])
         fields = [(name, kind, tuple(shape)) for name, kind, shape in about[FACTS]]
         dtype: np.dtype[Any] = np.dtype(fields)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         tiles, tile_px, dtype = 0, 0, np.dtype(np.uint8)
-    fits = tiles > 0 and tile_px in TILE_PX and not dtype.hasobject
-    if not fits or not {TILE_ID, LEVEL} <= set(dtype.names or ()):
+    images = {
+        name: dtype[name].base for name in dtype.names or () if name in MODALITIES
+    }
+    fits = tiles > 0 and tile_px in TILE_PX and dtype == facts_dtype(images)
+    if not fits:
         raise DataError(f"`{path}` contradicts itself in `zarr.json`", hint=DAMAGED)
     return tiles, tile_px, dtype

@@ -130,7 +130,7 @@ def pixel_targets(
         "dynamic_world": world[None],
         "esa_worldcover": cover[None],
     }
-    lacking = {"sentinel1": -np.inf, "aster": -32768, "canopy_height_eth": -1}
+    lacking = {"sentinel1": -np.inf, "aster": -32768, "canopy_height_eth": 127}
     for name, value in (lacking | {"dynamic_world": 0, "esa_worldcover": 255}).items():
         targets[name][:, missing] = value
     return targets

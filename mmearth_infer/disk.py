@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mmearth_infer.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,25 @@ def file_beside(out: Path) -> Iterator[Path]:
             aside.replace(out)
         finally:
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def files_beside(out: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Give a name in a folder beside `out`; what is written by it takes its place.
+
+    Args:
+        out: The file that others belong to.
+        suffixes: Those of `out` and of the files that lie beside it. `out` comes last,
+            so that what it points to is there.
+
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        yield Path(folder) / out.name
+        written = [(Path(folder) / out.name).with_suffix(s) for s in suffixes]
+        for path in written:
+            to_disk(path)
+        for path in reversed(written):
+            path.replace(out.with_suffix(path.suffix))
 
 
 @contextmanager

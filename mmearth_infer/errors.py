@@ -7,6 +7,7 @@
   + ModelError          a model or checkpoint that cannot be used
     - ManifestError     a model without a contract, or with one we cannot keep
     - UnsafeFileError   a checkpoint that asks for code to be run
+  + CalibrationError    scenes that statistics cannot be measured on
   + VerificationError   a compiled model that disagrees with eager PyTorch
   + DataError           a training data set that is missing, broken or incomplete
   + RecipeError         a training run described in a way that cannot be
@@ -55,6 +56,10 @@ class ManifestError(ModelError):
 
 class UnsafeFileError(ModelError):
     """A checkpoint that asks for code to be run when it is loaded."""
+
+
+class CalibrationError(MMEarthError):
+    """Scenes that the statistics of a model cannot be measured on."""
 
 
 class VerificationError(MMEarthError):

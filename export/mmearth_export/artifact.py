@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from mmearth_export.to_onnx import encoder_graph, write_onnx
+from mmearth_export.calibrate import freeze, read_windows
+from mmearth_export.formats import SUFFIXES, VERIFIED_BY, Format, build
 from mmearth_export.verify import verify
 from mmearth_infer.contract.manifest import (
     Architecture,
@@ -16,9 +17,10 @@ from mmearth_infer.contract.manifest import (
     Provenance,
 )
 from mmearth_infer.contract.normalize import pretraining_statistics
-from mmearth_infer.disk import file_beside
-from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.disk import disk_errors, files_beside
+from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import ModelError, StoreError
+from mmearth_infer.read.options import SceneOptions
 from mmearth_training.load import load_encoder
 from mmearth_training.model.encoder import STAGES, receptive_radius_px
 
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from mmearth_training.model.encoder import Encoder, EncoderConfig
 
 
+GrnChoice = Literal["window", "frozen"]
+"""What GRN of an exported model takes its norm over."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
     """A run of `mmearth export`."""
@@ -40,6 +46,18 @@ class ExportConfig:
 
     out: Path
     """Where the model file goes."""
+
+    format: Format = "onnx"
+    """Kind of model file."""
+
+    grn: GrnChoice = "window"
+    """What GRN takes its norm over: each window, or what was measured on scenes."""
+
+    calibrate: tuple[str, ...] = ()
+    """Scenes that frozen GRN is measured on."""
+
+    options: SceneOptions = field(default_factory=SceneOptions)
+    """How to read them."""
 
     stages: tuple[int, ...] = (STAGES,)
     """Stages the model gives; the graph ends behind the deepest."""
@@ -62,28 +80,57 @@ class ExportConfig:
         """
         wrong = [stage for stage in self.stages if not 1 <= stage <= STAGES]
         if wrong or not self.stages:
-            raise ModelError(f"an encoder has stages 1 to {STAGES}, not {wrong}")
+            raise ModelError(
+                f"an encoder has stages 1 to {STAGES}, not {wrong}",
+                hint="--stage takes one of them",
+            )
         if not self.grn_eps > 0:
-            raise ModelError(f"--grn-eps {self.grn_eps} is not above 0")
+            raise ModelError(
+                f"--grn-eps {self.grn_eps} is not above 0",
+                hint="1e-4 is what published inference has",
+            )
+        if (self.grn == "frozen") != bool(self.calibrate):
+            raise ModelError(
+                "frozen GRN is measured on scenes, and on nothing else are any used",
+                hint="--grn frozen --calibrate SCENE; several by repeating the flag",
+            )
+        suffix = SUFFIXES[self.format][0]
+        if self.out.suffix != suffix:
+            raise ModelError(
+                f"`{self.out}` does not end in `{suffix}`, as {self.format} models do",
+                hint=f"-o {self.out.with_suffix(suffix).name}",
+            )
 
 
-def export_onnx(config: ExportConfig) -> Manifest:
-    """Export a checkpoint to ONNX, its GRN over each window by itself.
+def export_model(config: ExportConfig) -> Manifest:
+    """Export a checkpoint.
 
     Returns:
         The manifest in the file, with the report of the comparison.
 
     Raises:
         ModelError: If the checkpoint cannot be used.
+        SceneError: If a scene of the calibration cannot be read.
+        CalibrationError: If GRN cannot be measured on the scenes.
         VerificationError: If the file disagrees with eager PyTorch; it is not kept.
         StoreError: If the file exists or cannot be written.
 
     """
-    check_place(config.out, overwrite=config.overwrite)
+    check_place(config.out, config.format, overwrite=config.overwrite)
     checkpoint = load_encoder(config.checkpoint)
     encoder = checkpoint.encoder(
-        replace(checkpoint.config, grn="window", grn_eps=config.grn_eps)
+        replace(checkpoint.config, grn=config.grn, grn_eps=config.grn_eps)
     )
+    source = None
+    if config.grn == "frozen":
+        calibration = read_windows(
+            config.calibrate,
+            bands=checkpoint.bands,
+            statistics=checkpoint.statistics,
+            options=config.options,
+        )
+        freeze(encoder, calibration.windows)
+        source = calibration.source
     manifest = describe(
         encoder.config,
         name=config.name or f"{checkpoint.size_name}-{checkpoint.config.patch_px}",
@@ -92,6 +139,7 @@ def export_onnx(config: ExportConfig) -> Manifest:
         stages=config.stages,
         crop_px=checkpoint.crop_px,
         statistics=checkpoint.statistics,
+        grn_source=source,
         provenance=Provenance(
             trained=True,
             checkpoint=checkpoint.name,
@@ -101,7 +149,7 @@ def export_onnx(config: ExportConfig) -> Manifest:
             facts=dict(checkpoint.facts),
         ),
     )
-    return write_verified(encoder, manifest, config.out)
+    return write_verified(encoder, manifest, config.out, kind=config.format)
 
 
 def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
@@ -114,6 +162,7 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
     crop_px: int,
     provenance: Provenance,
     statistics: Mapping[ProductLevel, Statistics] | None = None,
+    grn_source: str | None = None,
 ) -> Manifest:
     """Return the manifest of an encoder.
 
@@ -144,7 +193,7 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
             original_stem=config.original_stem,
             geometry=config.geometry,
         ),
-        grn=Grn(scope=config.grn, eps=config.grn_eps),
+        grn=Grn(scope=config.grn, eps=config.grn_eps, source=grn_source),
         training_crop_px=crop_px,
         multiple_px=config.strides_px[max(stages) - 1],
         precision="fp32",
@@ -152,31 +201,38 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
     )
 
 
-def write_verified(encoder: Encoder, manifest: Manifest, out: Path) -> Manifest:
+def write_verified(
+    encoder: Encoder, manifest: Manifest, out: Path, *, kind: Format = "onnx"
+) -> Manifest:
     """Export an encoder, compare the file with it, and only then keep the file.
 
     Raises:
-        VerificationError: If they disagree; `out` is left as it was.
+        ModelError: If it cannot be built.
+        VerificationError: If they disagree; what was at `out` is left as it was.
         StoreError: If the file cannot be written.
 
     """
-    graph = encoder_graph(encoder, manifest)
-    with file_beside(out) as aside:
-        write_onnx(graph, manifest, aside)
-        report = verify(OrtModel(aside), encoder, manifest)
+    artefact = build(kind, encoder, manifest)
+    with disk_errors(out), files_beside(out, SUFFIXES[kind]) as aside:
+        artefact.write(manifest, aside)
+        model = open_model(aside, engine=VERIFIED_BY[kind], trusted=True)
+        report = verify(model, encoder, manifest)
         manifest = replace(manifest, verification=report)
-        write_onnx(graph, manifest, aside)
+        artefact.write(manifest, aside)
     return manifest
 
 
-def check_place(out: Path, *, overwrite: bool) -> None:
-    """Refuse to overwrite a file unasked, and folders always.
+def check_place(out: Path, kind: Format, *, overwrite: bool) -> None:
+    """Refuse to overwrite files unasked, and folders always.
 
     Raises:
         StoreError: Naming what is there.
 
     """
-    if out.is_dir():
-        raise StoreError(f"`{out}` is a folder", hint="-o takes the name of a file")
-    if out.exists() and not overwrite:
-        raise StoreError(f"`{out}` exists already", hint="--overwrite replaces it")
+    for path in map(out.with_suffix, SUFFIXES[kind]):
+        if path.is_dir():
+            raise StoreError(
+                f"`{path}` is a folder", hint="-o takes the name of a file"
+            )
+        if path.exists() and not overwrite:
+            raise StoreError(f"`{path}` exists already", hint="--overwrite replaces it")

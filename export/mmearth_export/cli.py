@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 
-from mmearth_export.artifact import ExportConfig, export_onnx
-from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_export.artifact import ExportConfig, GrnChoice, export_model
+from mmearth_export.formats import FORMATS
+from mmearth_infer.cli.options import json_option, scene_options, verbosity
 from mmearth_infer.contract.manifest import manifest_to_json
 
 
@@ -18,16 +20,15 @@ from mmearth_infer.contract.manifest import manifest_to_json
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    metavar="MODEL.onnx",
-    help="Where the model file goes.",
+    metavar="MODEL",
+    help="Where the model file goes: MODEL.onnx, .xml or .pt2, as the format has it.",
 )
 @click.option(
     "--format",
-    "_format",
-    type=click.Choice(["onnx"]),
+    type=click.Choice(FORMATS),
     default="onnx",
     show_default=True,
-    help="Kind of model file.",
+    help="Kind of model file; pt2 is the fastest, for CPUs like this one alone.",
 )
 @click.option(
     "--stage",
@@ -40,11 +41,17 @@ from mmearth_infer.contract.manifest import manifest_to_json
 )
 @click.option(
     "--grn",
-    "_grn",
-    type=click.Choice(["window"]),
+    type=click.Choice(get_args(GrnChoice)),
     default="window",
     show_default=True,
-    help="What GRN takes its norm over: each window by itself, as published.",
+    help="What GRN takes its norm over: each window by itself, as published, or scenes "
+    "it is measured on once (--calibrate). Frozen is faster and leaves no seams.",
+)
+@click.option(
+    "--calibrate",
+    multiple=True,
+    metavar="SCENE",
+    help="Scene that frozen GRN is measured on; may be given several times.",
 )
 @click.option(
     "--grn-eps",
@@ -55,20 +62,16 @@ from mmearth_infer.contract.manifest import manifest_to_json
 )
 @click.option("--name", help="What the model is called. Default: its size and patch.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@scene_options
 @json_option
 @verbosity
-def export(  # noqa: PLR0913 -- one a flag
+def export(
     *,
     checkpoint: Path,
     out: Path,
-    _format: str,
-    stages: tuple[int, ...],
-    _grn: str,
-    grn_eps: float,
-    name: str | None,
-    overwrite: bool,
     as_json: bool,
     quiet: bool,
+    **settings: Any,  # noqa: ANN401 -- fields of ExportConfig
 ) -> None:
     """Turn a checkpoint into a verified model file.
 
@@ -77,16 +80,7 @@ def export(  # noqa: PLR0913 -- one a flag
     checkpoint is taken. It is read without running any code it may hold. The file
     is compared with eager PyTorch, and kept only if they agree.
     """
-    manifest = export_onnx(
-        ExportConfig(
-            checkpoint=checkpoint,
-            out=out,
-            stages=stages,
-            grn_eps=grn_eps,
-            name=name,
-            overwrite=overwrite,
-        )
-    )
+    manifest = export_model(ExportConfig(checkpoint=checkpoint, out=out, **settings))
     assert manifest.verification is not None
     if as_json:
         line = manifest_to_json(manifest).replace("\n", "")

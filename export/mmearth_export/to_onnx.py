@@ -43,7 +43,7 @@ def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
     """Trace an encoder into an ONNX model; batch, height and width stay open.
 
     Args:
-        encoder: With GRN scope `window`, in evaluation mode.
+        encoder: With GRN scope `window` or `frozen`, in evaluation mode.
         manifest: Names the outputs, which are stages of the encoder.
 
     """
@@ -83,6 +83,18 @@ def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
     _name_axes(model)
     _strip(model)
     return model
+
+
+class OnnxArtefact:
+    """A graph, and where its manifest goes."""
+
+    def __init__(self, encoder: Encoder, manifest: Manifest) -> None:
+        """Trace an encoder."""
+        self._graph = encoder_graph(encoder, manifest)
+
+    def write(self, manifest: Manifest, path: Path) -> None:
+        """Write one file, the manifest in its metadata."""
+        write_onnx(self._graph, manifest, path)
 
 
 def write_onnx(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:

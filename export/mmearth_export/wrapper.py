@@ -1,4 +1,4 @@
-"""The encoder as it is exported: digital numbers in, maps out, GRN rearranged.
+"""The encoder as it is exported: digital numbers in, maps out, norms folded.
 
 The arithmetic is that of `mmearth_training.model`, written so that runtimes are
 fast on it; `verify` holds the two against each other.
@@ -14,16 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmearth_training.model.blocks import Block
+from mmearth_export.fold import (
+    grn_into_linear,
+    norm_into_conv,
+    norm_into_linear,
+    plain_norm,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mmearth_training.model.blocks import Block
     from mmearth_training.model.encoder import Encoder
 
 
-class ExportBlock(nn.Module):
-    """A block whose window GRN is multiplied into the Linear behind it.
+class WindowGrnLinear(nn.Module):
+    """A window GRN multiplied into the Linear behind it.
 
     `W (x + gamma N x + beta) + b = (W diag(1 + gamma N)) x + (W beta + b)`: the
     normalisation touches the `(E, C)` weights of a sample instead of its
@@ -35,8 +41,6 @@ class ExportBlock(nn.Module):
     def __init__(self, block: Block) -> None:
         """Take over the weights of a block with window GRN."""
         super().__init__()
-        assert block.grn.scope == "window"
-        self.dwconv, self.norm, self.pwconv1 = block.dwconv, block.norm, block.pwconv1
         self.eps = block.grn.eps
         narrow = block.pwconv2
         self.gamma = nn.Parameter(block.grn.gamma.detach().clone())
@@ -45,16 +49,55 @@ class ExportBlock(nn.Module):
             (narrow.bias + narrow.weight @ block.grn.beta).detach().clone()
         )
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return a map of the shape of the input."""
-        y_NHWC = self.norm(self.dwconv(x_NCHW).permute(0, 2, 3, 1))
-        y_NHWE = functional.gelu(self.pwconv1(y_NHWC))
+    def forward(self, y_NHWE: Tensor) -> Tensor:
+        """Return `(N, H, W, C)`."""
         norm_NHE = torch.linalg.vector_norm(y_NHWE, dim=2)
         norm_NE = torch.linalg.vector_norm(norm_NHE, dim=1)
         response_NE = norm_NE / (norm_NE.mean(dim=-1, keepdim=True) + self.eps)
         weight_NEC = self.weight_EC * (1 + self.gamma * response_NE)[:, :, None]
         z_NPC = torch.bmm(y_NHWE.flatten(1, 2), weight_NEC) + self.bias
-        return x_NCHW + z_NPC.reshape(y_NHWC.shape).permute(0, 3, 1, 2)
+        return z_NPC.reshape(*y_NHWE.shape[:3], -1)
+
+
+class ExportBlock(nn.Module):
+    """A block without the scale and shift of its LayerNorm, and without its GRN.
+
+    A frozen GRN vanishes into the second Linear; a window GRN becomes part of it.
+    """
+
+    def __init__(self, block: Block) -> None:
+        """Take over the weights of a block with window or frozen GRN."""
+        super().__init__()
+        assert block.grn.scope in {"window", "frozen"}
+        self.dwconv = block.dwconv
+        self.norm = plain_norm(block.norm)
+        self.pwconv1 = norm_into_linear(block.norm, block.pwconv1)
+        self.pwconv2: nn.Module = (
+            WindowGrnLinear(block)
+            if block.grn.scope == "window"
+            else grn_into_linear(block.grn, block.pwconv2)
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Return a map of the shape of the input."""
+        y_NHWC = self.norm(self.dwconv(x_NCHW).permute(0, 2, 3, 1))
+        z_NHWC: Tensor = self.pwconv2(functional.gelu(self.pwconv1(y_NHWC)))
+        return x_NCHW + z_NHWC.permute(0, 3, 1, 2)
+
+
+class ExportDownsample(nn.Module):
+    """LayerNorm and 2x2 convolution, the scale and shift of one in the other."""
+
+    def __init__(self, norm: nn.LayerNorm, conv: nn.Conv2d) -> None:
+        """Take over the weights."""
+        super().__init__()
+        self.norm, self.conv = plain_norm(norm), norm_into_conv(norm, conv)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Return the map at half the resolution."""
+        y_NHWC = self.norm(x_NCHW.permute(0, 2, 3, 1))
+        result: Tensor = self.conv(y_NHWC.permute(0, 3, 1, 2))
+        return result
 
 
 class ExportEncoder(nn.Module):
@@ -64,7 +107,7 @@ class ExportEncoder(nn.Module):
         """Take over an encoder's weights.
 
         Args:
-            encoder: With GRN scope `window`.
+            encoder: With GRN scope `window` or `frozen`.
             stages: Stages to give, 1 to 4, ascending.
 
         """
@@ -73,10 +116,12 @@ class ExportEncoder(nn.Module):
         self.initial_conv = encoder.initial_conv
         self.stem = encoder.stem
         deepest = max(stages)
-        self.downsample_layers = encoder.downsample_layers[: deepest - 1]
+        self.downsample_layers = nn.ModuleList(
+            ExportDownsample(*encoder.downsample(stage)) for stage in range(1, deepest)
+        )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_exported(block) for block in stage.children()))
-            for stage in encoder.stages[:deepest]
+            nn.Sequential(*map(ExportBlock, blocks))
+            for blocks, _ in zip(encoder.blocks(), range(deepest), strict=False)
         )
 
     def forward(self, dn_NCHW: Tensor, mean_C: Tensor, std_C: Tensor) -> list[Tensor]:
@@ -106,8 +151,3 @@ def standardise(dn_NCHW: Tensor, mean_C: Tensor, std_C: Tensor) -> Tensor:
     values = dn_NCHW.to(torch.float32)
     present_N1HW = (values.amax(dim=1, keepdim=True) > 0).to(torch.float32)
     return (values - mean_C[:, None, None]) / std_C[:, None, None] * present_N1HW
-
-
-def _exported(block: nn.Module) -> ExportBlock:
-    assert isinstance(block, Block)
-    return ExportBlock(block)

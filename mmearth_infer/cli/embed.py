@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmearth_infer.cli.options import (
+    engine_options,
     json_option,
     model_option,
     scene_options,
@@ -21,6 +22,7 @@ from mmearth_infer.run.config import EmbedConfig
 from mmearth_infer.run.pipeline import embed as run_embed
 
 if TYPE_CHECKING:
+    from mmearth_infer.engine.open import EngineChoice
     from mmearth_infer.read.options import SceneOptions
     from mmearth_infer.run.report import Report
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     help="Where the store goes.",
 )
 @model_option
+@engine_options[0]
+@engine_options[1]
 @stage_option
 @tiling_options[0]
 @tiling_options[1]
@@ -61,6 +65,8 @@ def embed(  # noqa: PLR0913 -- one a flag
     scene: str,
     out: Path,
     model: str | None,
+    engine: EngineChoice,
+    trust_model: bool,
     stage: int | None,
     window_px: int | None,
     halo_px: int | None,
@@ -81,6 +87,8 @@ def embed(  # noqa: PLR0913 -- one a flag
         scene=scene,
         out=out,
         model=Path(model) if model else BUILTIN_MODEL,
+        engine=engine,
+        trust_model=trust_model,
         stage=stage,
         window_px=window_px,
         halo_px=halo_px,
@@ -104,7 +112,7 @@ def _summary(report: Report) -> str:
     peak = f", peak memory {memory / 2**20:.0f} MiB" if memory else ""
     return (
         f"{report.valid_cells} of {report.cells} cells x {report.channels} values "
-        f"-> {report.store}\n"
+        f"-> {report.store}, by {report.engine}\n"
         f"{report.elapsed_s:.1f} s ({report.megapixels_per_s:.2f} Mpx/s): "
         f"{stages}{peak}"
     )

@@ -21,7 +21,7 @@ from mmearth_infer.cli.options import (
     verbosity,
 )
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.engine.open import ENGINES_OF, read_file
 from mmearth_infer.errors import StoreError
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.tiling import plan_scene
@@ -57,13 +57,13 @@ def info(  # noqa: PLR0913 -- one a flag
 ) -> None:
     """Explain a model, a scene or a store.
 
-    FILE is a model file (.onnx), a store, or a scene. For a scene it tells the
-    bands, level and offset that were found, on what evidence, and the windows that
-    `mmearth embed` would need with the same options.
+    FILE is a model file (.onnx, .xml, .pt2), a store, or a scene. For a scene it
+    tells the bands, level and offset that were found, on what evidence, and the
+    windows that `mmearth embed` would need with the same options.
     """
     del quiet  # what is asked for is always said
     path = Path(file)
-    if path.suffix == ".onnx":
+    if path.suffix in ENGINES_OF:
         facts = model_facts(path)
     elif os.path.exists(path / "zarr.json"):  # noqa: PTH110 -- never raises
         facts = store_facts(path)
@@ -85,7 +85,7 @@ def info(  # noqa: PLR0913 -- one a flag
 
 def model_facts(path: Path) -> Facts:
     """Return what a model file promises."""
-    file = OrtModel(path, threads=1).file
+    file = read_file(path)
     manifest = file.manifest
     made = manifest.architecture
     checked = manifest.verification
@@ -101,6 +101,7 @@ def model_facts(path: Path) -> Facts:
         "outputs": [msgspec.to_builtins(out) for out in manifest.outputs],
         "training crop": f"{manifest.training_crop_px} px",
         "GRN": f"{manifest.grn.scope}, eps {manifest.grn.eps:g}",
+        "GRN measured on": manifest.grn.source,
         "precision": manifest.precision,
         "checkpoint": manifest.provenance.checkpoint,
         "checkpoint sha256": manifest.provenance.checkpoint_sha256,
@@ -159,7 +160,7 @@ def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
     halo_px: int | None,
 ) -> Facts:
     """Return what was found out about a scene, and what embedding it would take."""
-    model = OrtModel(model_path, threads=1).file
+    model = read_file(model_path)
     manifest = model.manifest
     output = manifest.output(stage)
     with open_source(file, options=options, wanted=None) as source:

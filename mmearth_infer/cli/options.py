@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from mmearth_infer.engine.open import ENGINES
 from mmearth_infer.read.options import OffsetChoice, SceneOptions, parse_bands
 
 if TYPE_CHECKING:
@@ -104,6 +105,22 @@ model_option = click.option(
     metavar="FILE",
     help="Model file. Default: the built-in one, which is untrained.",
 )
+
+engine_options = (
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", *ENGINES]),
+        default="auto",
+        show_default=True,
+        help="Library that runs the model; auto: the fastest that is installed.",
+    ),
+    click.option(
+        "--trust-model",
+        is_flag=True,
+        help="Run a .pt2 model, which holds machine code: only if you made it.",
+    ),
+)
+"""Options about what runs the model."""
 
 stage_option = click.option(
     "--stage",

@@ -16,6 +16,9 @@ from mmearth_infer.contract.bands import BANDS, ProductLevel
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
 from mmearth_infer.errors import ManifestError, ModelError
 
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""Arithmetic of a model's matrix products."""
+
 SCHEMA: Final = 1
 """Version of the manifest this code writes, and the newest it reads."""
 
@@ -201,8 +204,8 @@ class Manifest:
     multiple_px: int
     """Height and width of a tile must be multiples of this."""
 
-    precision: Literal["fp32"]
-    """Arithmetic of the graph."""
+    precision: Precision
+    """Arithmetic of the matrix products; norms are taken in fp32 always."""
 
     provenance: Provenance
     """Where the weights come from."""

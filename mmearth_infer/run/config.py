@@ -7,6 +7,7 @@ from pathlib import Path  # noqa: TC003 -- the type of a field
 from typing import Final
 
 from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.open import EngineChoice  # noqa: TC001 -- a field's type
 from mmearth_infer.errors import WindowError
 from mmearth_infer.read.options import SceneOptions
 
@@ -26,6 +27,12 @@ class EmbedConfig:
 
     model: str | Path = BUILTIN_MODEL
     """The model file."""
+
+    engine: EngineChoice = "auto"
+    """What runs the model; `auto` for the fastest that is installed."""
+
+    trust_model: bool = False
+    """Run a model file that holds machine code."""
 
     stage: int | None = None
     """Stage of the encoder, 1 to 4; None for the deepest the model gives."""

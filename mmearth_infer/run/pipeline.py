@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mmearth_infer.disk import check_output
-from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
 from mmearth_infer.feed.prefetch import prefetch
@@ -87,7 +87,13 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
     threads = config.threads or os.cpu_count() or 1
     with ExitStack() as stack:
         with watch.busy("open"):
-            model = OrtModel(config.model, threads=config.threads)
+            model = open_model(
+                config.model,
+                engine=config.engine,
+                threads=config.threads,
+                trusted=config.trust_model,
+            )
+            log.info("engine %s: %s", model.runtime.name, model.why)
             manifest = model.file.manifest
             output = manifest.output(config.stage)
             source = stack.enter_context(
@@ -119,7 +125,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                 box=scene.geobox.cells(output.stride_px),
                 channels=output.channels,
                 geoemb=geoemb(model.file, scene, output),
-                provenance=provenance(model.file, scene, output, plan),
+                provenance=provenance(model, scene, output, plan),
                 overwrite=config.overwrite,
             )
         )
@@ -141,6 +147,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         scene=scene.name,
         model=manifest.name,
         model_digest=model.file.digest,
+        engine=model.runtime.name,
         cells=plan.cell_count,
         valid_cells=valid_cells,
         channels=output.channels,

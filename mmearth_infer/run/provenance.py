@@ -10,12 +10,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import onnxruntime
-
-from mmearth_infer.engine.ort import ENGINE_NAME
 
 if TYPE_CHECKING:
     from mmearth_infer.contract.manifest import Output
+    from mmearth_infer.engine.compiled import CompiledModel
     from mmearth_infer.engine.model import ModelFile
     from mmearth_infer.grid.plan import TilePlan
     from mmearth_infer.seams import Scene
@@ -28,15 +26,15 @@ PROVENANCE_SCHEMA: Final = 1
 
 
 def provenance(
-    model: ModelFile, scene: Scene, output: Output, plan: TilePlan
+    model: CompiledModel, scene: Scene, output: Output, plan: TilePlan
 ) -> dict[str, Any]:
     """Return the attribute `mmearth` of a store."""
-    manifest = model.manifest
+    manifest, runtime = model.file.manifest, model.runtime
     return {
         "schema": PROVENANCE_SCHEMA,
         "model": {
             "name": manifest.name,
-            "digest": f"sha256:{model.digest}",
+            "digest": f"sha256:{model.file.digest}",
             "stage": output.stage,
             "trained": manifest.provenance.trained,
             "manifest": msgspec.to_builtins(manifest),
@@ -60,9 +58,9 @@ def provenance(
             "grn_scope": manifest.grn.scope,
         },
         "engine": {
-            "name": ENGINE_NAME,
-            "version": onnxruntime.__version__,
-            "device": "cpu",
+            "name": runtime.name,
+            "version": runtime.version,
+            "device": runtime.device,
             "precision": manifest.precision,
         },
         "version": version(DISTRIBUTION),

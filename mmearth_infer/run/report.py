@@ -33,6 +33,9 @@ class Report:
     model_digest: str
     """SHA-256 of the model file."""
 
+    engine: str
+    """Library that ran the model."""
+
     cells: int
     """Cells of the grid."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rasterio
 
-from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.engine.open import open_model
 from mmearth_infer.grid.plan import TilePlan, plan_tiles
 from tests.helpers.data import MAJORTOM
 
@@ -75,7 +75,7 @@ def measure(
     model: Path, dn_CHW: np.ndarray, settings: tuple[tuple[int, int], ...]
 ) -> list[tuple[float, ...]]:
     """Return a row of figures for each window and halo."""
-    opened = OrtModel(model)
+    opened = open_model(model)
     engine = opened.engine(level="l2a", output=opened.file.manifest.output(None))
     reference = engine(dn_CHW[None])[0]
     rows = []

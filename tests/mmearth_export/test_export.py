@@ -21,8 +21,9 @@ from mmearth_infer.cli.main import cli
 from mmearth_infer.contract.bands import MMEARTH_BANDS, MMEARTH_RGB_BANDS
 from mmearth_infer.contract.manifest import Manifest, Provenance
 from mmearth_infer.contract.normalize import Statistics
+from mmearth_infer.engine.compiled import BoundEngine
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.engine.ort import OrtEngine, OrtModel
+from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import ModelError, VerificationError
 from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig, Size
 from mmearth_training.published import load_published
@@ -99,13 +100,9 @@ def test_golden_outputs_through_onnx_runtime(golden_model: Path) -> None:
     cut = golden_model.with_name("cut.onnx")
     onnx.save(graph, cut)
     # All above 0, or a pixel would count as missing; 8 costs 5e-7 of rounding.
-    model = OrtModel(cut)
-    engine = OrtEngine(
-        model.session,
-        mean_C=np.full(12, 8, dtype=np.float32),
-        std_C=np.ones(12, dtype=np.float32),
-        output=model.file.manifest.output(4),
-    )
+    model = open_model(cut)
+    numbers = Statistics(mean=(8.0,) * 12, std=(1.0,) * 12)
+    engine = BoundEngine(model.runtime, numbers, model.file.manifest.output(4))
     golden = np.load(GOLDEN / "dense_atto_patch16.npz")["padded_map"]
     ours = engine(golden_input() + np.float32(8))
     apart = np.abs(ours - golden).max() / np.abs(golden).max()
@@ -121,7 +118,7 @@ def test_golden_input_as_digital_numbers_through_embed(
     nearly as the rounding to uint16 allows.
     """
     dn, statistics = golden_dn()
-    manifest = OrtModel(golden_model).file.manifest
+    manifest = open_model(golden_model).file.manifest
     model = tmp_path / "m.onnx"
     graph = onnx.load(golden_model)
     write_onnx(
@@ -154,7 +151,7 @@ def test_golden_input_as_digital_numbers_through_embed(
 
 @needs_golden
 def test_the_file_says_what_it_is(golden_model: Path) -> None:
-    file = OrtModel(golden_model).file
+    file = open_model(golden_model).file
     manifest = file.manifest
     assert manifest.name == "atto-16"
     assert manifest.bands == MMEARTH_BANDS
@@ -181,7 +178,7 @@ def test_the_file_says_what_it_is(golden_model: Path) -> None:
 def test_every_shape_passes_the_gate(config: EncoderConfig, tmp_path: Path) -> None:
     out = tmp_path / "m.onnx"
     manifest = write_verified(random_encoder(config), manifest_of(config), out)
-    assert OrtModel(out).file.manifest == manifest
+    assert open_model(out).file.manifest == manifest
     assert manifest.verification is not None
     assert min(row.min_cosine for row in manifest.verification.compared) > 0.999999
 
@@ -194,7 +191,7 @@ def test_stages(stages: tuple[int, ...], tmp_path: Path) -> None:
     manifest = write_verified(random_encoder(config), manifest_of(config, stages), out)
     assert [o.stage for o in manifest.outputs] == list(stages)
     assert manifest.multiple_px == 2 * 2 ** (max(stages) - 1)
-    model = OrtModel(out)
+    model = open_model(out)
     dn = np.ones((1, 12, 48, 32), dtype=np.uint16)
     for output in manifest.outputs:
         features = model.engine(level="l2a", output=output)(dn)
@@ -231,7 +228,7 @@ def test_a_graph_with_other_axes_is_refused(tmp_path: Path) -> None:
     manifest = write_verified(encoder, manifest_of(config), out)
     wrong = replace(manifest, outputs=(replace(manifest.outputs[0], channels=31),))
     with pytest.raises(VerificationError, match="`stage4` has the axes"):
-        mmearth_export.verify.verify(OrtModel(out), encoder, wrong)
+        mmearth_export.verify.verify(open_model(out), encoder, wrong)
 
 
 def test_huge_is_too_large_for_one_file() -> None:
@@ -254,13 +251,13 @@ def test_missing_pixels_enter_as_0() -> None:
 def test_the_built_in_model_is_the_one_the_code_makes(tmp_path: Path) -> None:
     """At most 1 MB, untrained and saying so, and made again by its own script."""
     assert BUILTIN_MODEL.stat().st_size < 2**20
-    file = OrtModel(BUILTIN_MODEL).file
+    file = open_model(BUILTIN_MODEL).file
     assert not file.manifest.provenance.trained
     assert "UNTRAINED" in file.warnings[0]
     write_untrained(tmp_path / "again.onnx")
-    again = OrtModel(tmp_path / "again.onnx")
+    again = open_model(tmp_path / "again.onnx")
     assert again.file.manifest.architecture == file.manifest.architecture
-    built_in = OrtModel(BUILTIN_MODEL)
+    built_in = open_model(BUILTIN_MODEL)
     dn = random_dn(height=64, width=64)[None]
     maps = [
         model.engine(level="l2a", output=model.file.manifest.output(None))(dn)

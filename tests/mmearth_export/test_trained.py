@@ -11,7 +11,7 @@ import xarray
 
 from mmearth_export.wrapper import standardise
 from mmearth_infer.contract.normalize import Statistics
-from mmearth_infer.engine.ort import OrtModel
+from mmearth_infer.engine.open import open_model
 from mmearth_training.trained import load_trained
 from tests.conftest import Ran
 from tests.helpers.scenes import random_dn, write_scene
@@ -38,7 +38,7 @@ def test_a_run_becomes_a_model_that_embeds(
     model = tmp_path / "m.onnx"
     ran = mmearth("export", run, "-o", model, "--grn-eps", 1e-3)
     assert ran.code == 0, ran.stderr
-    manifest = OrtModel(model).file.manifest
+    manifest = open_model(model).file.manifest
     assert (manifest.bands, manifest.training_crop_px) == (BANDS, 56)
     assert manifest.statistics == {"l1c": FIGURES}
     assert (manifest.grn.scope, manifest.grn.eps) == ("window", 1e-3)

@@ -59,7 +59,9 @@ class GRN(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
         if scope == "frozen":
-            self.register_buffer("response_E", torch.full((channels,), torch.nan))
+            # measured at export, and no part of a checkpoint
+            unknown = torch.full((channels,), torch.nan)
+            self.register_buffer("response_E", unknown, persistent=False)
 
     def forward(self, x_NHWE: Tensor) -> Tensor:
         """Return `y` for `x`, both `(N, H, W, E)`."""

@@ -1,0 +1,76 @@
+"""Kinds of model files: what an encoder is built into, and how that is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+
+from mmearth_infer.engine.open import EngineName  # noqa: TC001 -- read at run time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from mmearth_infer.contract.manifest import Manifest
+    from mmearth_training.model.encoder import Encoder
+
+Format = Literal["onnx", "openvino", "pt2"]
+"""A kind of model file."""
+
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+SUFFIXES: Final[Mapping[Format, tuple[str, ...]]] = {
+    "onnx": (".onnx",),
+    "openvino": (".xml", ".bin"),
+    "pt2": (".pt2",),
+}
+"""Suffix of the file, and of those that lie beside it."""
+
+VERIFIED_BY: Final[Mapping[Format, EngineName]] = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "pt2": "torch",
+}
+"""Engine that a file is held against eager PyTorch with."""
+
+
+class Artefact(Protocol):
+    """A compiled encoder in memory."""
+
+    def write(self, manifest: Manifest, path: Path) -> None:
+        """Write it with its manifest inside."""
+        ...
+
+
+def build(kind: Format, encoder: Encoder, manifest: Manifest) -> Artefact:
+    """Build an encoder into a kind of model.
+
+    Raises:
+        ModelError: If it cannot be built.
+
+    """
+    return _BUILDERS[kind](encoder, manifest)
+
+
+def _build_onnx(encoder: Encoder, manifest: Manifest) -> Artefact:
+    from mmearth_export.to_onnx import OnnxArtefact  # noqa: PLC0415 -- slow to import
+
+    return OnnxArtefact(encoder, manifest)
+
+
+def _build_openvino(encoder: Encoder, manifest: Manifest) -> Artefact:
+    from mmearth_export.to_openvino import OpenvinoArtefact  # noqa: PLC0415 -- an extra
+
+    return OpenvinoArtefact(encoder, manifest)
+
+
+def _build_pt2(encoder: Encoder, manifest: Manifest) -> Artefact:
+    from mmearth_export.to_aot import AotArtefact  # noqa: PLC0415 -- slow to import
+
+    return AotArtefact(encoder, manifest)
+
+
+_BUILDERS: Final[Mapping[Format, Callable[[Encoder, Manifest], Artefact]]] = {
+    "onnx": _build_onnx,
+    "openvino": _build_openvino,
+    "pt2": _build_pt2,
+}

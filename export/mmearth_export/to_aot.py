@@ -1,0 +1,89 @@
+"""An encoder compiled ahead of time by PyTorch: a `.pt2` of machine code.
+
+It runs on the kind of processor and the version of PyTorch that compiled it, and
+says so. Whoever opens it runs it as a program.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch._inductor import aoti_compile_and_package
+from torch.export import Dim, export
+
+from mmearth_export.wrapper import ExportEncoder
+from mmearth_infer.contract.manifest import manifest_to_json
+from mmearth_infer.engine.package import HOST, MANIFEST
+from mmearth_infer.engine.torch_aot import host
+from mmearth_infer.errors import ModelError
+
+if TYPE_CHECKING:
+    from mmearth_infer.contract.manifest import Manifest
+    from mmearth_training.model.encoder import Encoder
+
+MOST_TILES: Final = 4096
+"""Largest batch."""
+
+MOST_SIDE: Final = 1024
+"""Largest height and width, in multiples of the model's."""
+
+_EXAMPLE_TILES: Final = (2, 6, 8)
+"""Batch, rows and columns of the example: all differ, so that none is taken for
+another."""
+
+
+class AotArtefact:
+    """A package that PyTorch's Inductor made."""
+
+    def __init__(self, encoder: Encoder, manifest: Manifest) -> None:
+        """Compile an encoder for this processor.
+
+        Raises:
+            ModelError: If it cannot be compiled, as without a C++ compiler.
+
+        """
+        stages = [out.stage for out in manifest.outputs]
+        model = (
+            ExportEncoder(encoder, stages).eval().requires_grad_(requires_grad=False)
+        )
+        batch, rows, cols = _EXAMPLE_TILES
+        bands, side = len(manifest.bands), manifest.multiple_px
+        example = (
+            torch.ones(batch, bands, rows * side, cols * side, dtype=torch.uint16),
+            torch.zeros(bands),
+            torch.ones(bands),
+        )
+        axes = {
+            0: Dim("batch", min=1, max=MOST_TILES),
+            2: side * Dim("rows", min=1, max=MOST_SIDE),
+            3: side * Dim("cols", min=1, max=MOST_SIDE),
+        }
+        self._folder = tempfile.TemporaryDirectory(prefix="mmearth-")
+        self._path = Path(self._folder.name) / "model.pt2"
+        with torch.no_grad():
+            program = export(model, example, dynamic_shapes=(axes, None, None))
+            try:
+                aoti_compile_and_package(
+                    program,
+                    package_path=str(self._path),
+                    inductor_configs={"freezing": True},
+                )
+            except RuntimeError as error:
+                raise ModelError(
+                    f"PyTorch cannot compile the encoder: {error}",
+                    hint="it needs a C++ compiler; --format onnx needs none",
+                ) from error
+
+    def write(self, manifest: Manifest, path: Path) -> None:
+        """Write the package with its manifest, and what it was made for, inside."""
+        shutil.copyfile(self._path, path)
+        with zipfile.ZipFile(path, "a") as package:
+            top = package.namelist()[0].split("/")[0]
+            package.writestr(f"{top}/{MANIFEST}", manifest_to_json(manifest))
+            package.writestr(f"{top}/{HOST}", json.dumps(host()))

@@ -1,0 +1,105 @@
+"""A compiled model: its file, and the library that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mmearth_infer.contract.manifest import MEAN_INPUT, PIXELS_INPUT, STD_INPUT
+from mmearth_infer.engine.runtime import RuntimeFailure
+from mmearth_infer.errors import ManifestError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.contract.manifest import Output
+    from mmearth_infer.contract.normalize import Statistics
+    from mmearth_infer.engine.model import ModelFile
+    from mmearth_infer.engine.runtime import Runtime
+
+HINT_EXPORT: Final = "make a model file with `mmearth export CHECKPOINT -o MODEL.onnx`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledModel:
+    """A model file that a library opened, not yet bound to level and stage."""
+
+    file: ModelFile
+    """The file and its manifest."""
+
+    runtime: Runtime
+    """The library."""
+
+    why: str
+    """Why it is this library."""
+
+    def __post_init__(self) -> None:
+        """Refuse a graph whose inputs or outputs are not what the manifest says.
+
+        Raises:
+            ManifestError: Naming them.
+
+        """
+        axes = self.runtime.axes()
+        if axes is None:
+            return
+        outputs = {out.name for out in self.file.manifest.outputs}
+        promised = {PIXELS_INPUT, MEAN_INPUT, STD_INPUT} | outputs
+        if set(axes) != promised:
+            raise ManifestError(
+                f"the graph in `{self.file.path}` has {', '.join(sorted(axes))} as "
+                f"inputs and outputs, its manifest says {', '.join(sorted(promised))}",
+                hint=HINT_EXPORT,
+            )
+
+    def engine(self, *, level: ProductLevel, output: Output) -> BoundEngine:
+        """Bind the model to a product level and an output.
+
+        Raises:
+            ModelError: If it has no statistics for the level.
+
+        """
+        numbers = self.file.manifest.statistics_for(level)
+        return BoundEngine(self.runtime, numbers, output)
+
+
+class BoundEngine:
+    """Turns digital numbers into features (`seams.Engine`)."""
+
+    def __init__(self, runtime: Runtime, numbers: Statistics, output: Output) -> None:
+        """Keep what is the same for every batch."""
+        self._runtime, self._output = runtime, output
+        self._statistics = {
+            MEAN_INPUT: np.asarray(numbers.mean, dtype=np.float32),
+            STD_INPUT: np.asarray(numbers.std, dtype=np.float32),
+        }
+
+    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Return `features_NDhw`; standardisation happens in the graph.
+
+        Raises:
+            ModelError: If the library fails.
+            ManifestError: If features have another shape than the manifest promises.
+
+        """
+        feeds: dict[str, NDArray[Any]] = {PIXELS_INPUT: dn_NCHW, **self._statistics}
+        try:
+            features = self._runtime.run(self._output.name, feeds)
+        except RuntimeFailure as error:
+            raise ModelError(
+                f"the model failed on tiles of {dn_NCHW.shape}: {error}",
+                hint="if memory ran out, choose a smaller --window or --batch-size",
+            ) from error
+        tiles, _, height, width = dn_NCHW.shape
+        stride = self._output.stride_px
+        promised = (tiles, self._output.channels, height // stride, width // stride)
+        if features.shape != promised:
+            raise ManifestError(
+                f"the model gives features of {features.shape}, its manifest promises "
+                f"{promised}",
+                hint=HINT_EXPORT,
+            )
+        return features

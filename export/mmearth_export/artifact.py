@@ -94,12 +94,6 @@ class ExportConfig:
                 "frozen GRN is measured on scenes, and on nothing else are any used",
                 hint="--grn frozen --calibrate SCENE; several by repeating the flag",
             )
-        suffix = SUFFIXES[self.format][0]
-        if self.out.suffix != suffix:
-            raise ModelError(
-                f"`{self.out}` does not end in `{suffix}`, as {self.format} models do",
-                hint=f"-o {self.out.with_suffix(suffix).name}",
-            )
 
 
 def export_model(config: ExportConfig) -> Manifest:
@@ -223,16 +217,21 @@ def write_verified(
 
 
 def check_place(out: Path, kind: Format, *, overwrite: bool) -> None:
-    """Refuse to overwrite files unasked, and folders always.
+    """Refuse to overwrite files unasked, folders always, and names of other kinds.
 
     Raises:
         StoreError: Naming what is there.
+        ModelError: If the name does not end as such models do.
 
     """
+    if out.is_dir():
+        raise StoreError(f"`{out}` is a folder", hint="-o takes the name of a file")
+    suffix = SUFFIXES[kind][0]
+    if out.suffix != suffix:
+        raise ModelError(
+            f"`{out}` does not end in `{suffix}`, as {kind} models do",
+            hint=f"-o {out.with_suffix(suffix).name}",
+        )
     for path in map(out.with_suffix, SUFFIXES[kind]):
-        if path.is_dir():
-            raise StoreError(
-                f"`{path}` is a folder", hint="-o takes the name of a file"
-            )
         if path.exists() and not overwrite:
             raise StoreError(f"`{path}` exists already", hint="--overwrite replaces it")

@@ -7,16 +7,16 @@ says so. Whoever opens it runs it as a program.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch._inductor import aoti_compile_and_package
 from torch.export import Dim, export
 
+from mmearth_export.quiet import quiet
 from mmearth_export.wrapper import ExportEncoder
 from mmearth_infer.contract.manifest import manifest_to_json
 from mmearth_infer.engine.package import HOST, MANIFEST
@@ -64,14 +64,13 @@ class AotArtefact:
             2: side * Dim("rows", min=1, max=MOST_SIDE),
             3: side * Dim("cols", min=1, max=MOST_SIDE),
         }
-        self._folder = tempfile.TemporaryDirectory(prefix="mmearth-")
-        self._path = Path(self._folder.name) / "model.pt2"
-        with torch.no_grad():
+        with torch.no_grad(), quiet(), TemporaryDirectory() as folder:
+            path = Path(folder) / "model.pt2"
             program = export(model, example, dynamic_shapes=(axes, None, None))
             try:
                 aoti_compile_and_package(
                     program,
-                    package_path=str(self._path),
+                    package_path=str(path),
                     inductor_configs={"freezing": True},
                 )
             except RuntimeError as error:
@@ -79,10 +78,11 @@ class AotArtefact:
                     f"PyTorch cannot compile the encoder: {error}",
                     hint="it needs a C++ compiler; --format onnx needs none",
                 ) from error
+            self._content = path.read_bytes()
 
     def write(self, manifest: Manifest, path: Path) -> None:
         """Write the package with its manifest, and what it was made for, inside."""
-        shutil.copyfile(self._path, path)
+        path.write_bytes(self._content)
         with zipfile.ZipFile(path, "a") as package:
             top = package.namelist()[0].split("/")[0]
             package.writestr(f"{top}/{MANIFEST}", manifest_to_json(manifest))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
 from typing import TYPE_CHECKING, Final
 
 import onnx
 import torch
 from torch.export import Dim
 
+from mmearth_export.quiet import quiet
 from mmearth_export.wrapper import ExportEncoder
 from mmearth_infer.contract.manifest import (
     MEAN_INPUT,
@@ -22,7 +20,6 @@ from mmearth_infer.contract.manifest import (
 from mmearth_infer.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mmearth_infer.contract.manifest import Manifest
@@ -63,7 +60,7 @@ def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
         torch.zeros(bands),
         torch.ones(bands),
     )
-    with _quiet_exporter():
+    with quiet():
         program = torch.onnx.export(
             exported,
             example,
@@ -138,17 +135,3 @@ def _strip(model: onnx.ModelProto) -> None:
     ):
         value.doc_string = ""
         del value.metadata_props[:]
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's remarks (torchvision is missing) from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -18,6 +18,7 @@ COMMANDS: Final = "mmearth.commands"
 """Entry-point group; each package of the family adds its own commands."""
 
 SUMMARIES: Final = {
+    "bench": "Measure how fast engines run models on this machine.",
     "embed": "Embed a Sentinel-2 scene into a georeferenced Zarr store.",
     "export": "Turn a checkpoint into a verified model file.",
     "info": "Explain a model, a scene or a store.",
@@ -28,6 +29,7 @@ SUMMARIES: Final = {
 """First line of each command's help, so that listing imports none (tested equal)."""
 
 EXTRAS: Final = {
+    "bench": "cpu",
     "embed": "cpu",
     "info": "cpu",
     "make-dataset": "train",

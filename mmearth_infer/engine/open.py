@@ -80,6 +80,20 @@ def open_model(
     return CompiledModel(file=file, runtime=runtime, why=why)
 
 
+def installed_engines(path: Path) -> tuple[EngineName, ...]:
+    """Return what is installed and runs a file, the fastest first.
+
+    Raises:
+        MissingExtraError: If nothing is.
+
+    """
+    able = ENGINES_OF.get(path.suffix, ENGINES_OF[".onnx"])
+    there = tuple(name for name in able if find_spec(name))
+    if not there:
+        raise MissingExtraError(f"engine {able[0]}", extra=EXTRAS[able[0]])
+    return there
+
+
 def choose_engine(path: Path, engine: EngineChoice) -> tuple[EngineName, str]:
     """Return what runs a file, and why.
 
@@ -94,13 +108,11 @@ def choose_engine(path: Path, engine: EngineChoice) -> tuple[EngineName, str]:
             f"{engine} does not run `{path.suffix}` files",
             hint=f"{' and '.join(able)} do; `mmearth export --format` makes others",
         )
-    wanted = able if engine == "auto" else (engine,)
-    there = [name for name in wanted if find_spec(name)]
-    if not there:
-        what = f"engine {wanted[0]}"
-        raise MissingExtraError(what, extra=EXTRAS[wanted[0]])
     if engine != "auto":
-        return there[0], "it was asked for"
+        if not find_spec(engine):
+            raise MissingExtraError(f"engine {engine}", extra=EXTRAS[engine])
+        return engine, "it was asked for"
+    there = installed_engines(path)
     if len(able) == 1:
         return there[0], f"it alone runs `{path.suffix}` files"
     if there[0] == able[0]:

@@ -13,13 +13,12 @@ import xarray
 from click.testing import CliRunner
 
 import mmearth_export.verify
-from mmearth_export.artifact import describe, write_verified
+from mmearth_export.artifact import write_verified
 from mmearth_export.to_onnx import encoder_graph, write_onnx
 from mmearth_export.untrained import CONFIG, untrained_encoder, write_untrained
 from mmearth_export.wrapper import standardise
 from mmearth_infer.cli.main import cli
-from mmearth_infer.contract.bands import MMEARTH_BANDS, MMEARTH_RGB_BANDS
-from mmearth_infer.contract.manifest import Manifest, Provenance
+from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.normalize import Statistics
 from mmearth_infer.engine.compiled import BoundEngine
 from mmearth_infer.engine.model import BUILTIN_MODEL
@@ -29,32 +28,11 @@ from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig, Size
 from mmearth_training.published import load_published
 from tests.conftest import Ran
 from tests.helpers.data import GOLDEN, needs_golden
+from tests.helpers.export import manifest_of, random_encoder
 from tests.helpers.golden import golden_input, write_checkpoint
 from tests.helpers.scenes import random_dn, write_scene
 
 ENTRY = Size(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
-
-
-def manifest_of(config: EncoderConfig, stages: tuple[int, ...] = (4,)) -> Manifest:
-    bands = MMEARTH_BANDS if config.bands == 12 else MMEARTH_RGB_BANDS
-    return describe(
-        config,
-        name="m",
-        size_name="custom",
-        bands=bands,
-        stages=stages,
-        crop_px=112,
-        provenance=Provenance(trained=False, checkpoint="random"),
-    )
-
-
-def random_encoder(config: EncoderConfig) -> Encoder:
-    encoder = Encoder(config)
-    generator = torch.Generator().manual_seed(3)
-    for weight in encoder.parameters():
-        noise = torch.randn(weight.shape, generator=generator)
-        weight.data = noise / max(weight[0].numel(), 4) ** 0.5
-    return encoder.eval()
 
 
 @pytest.fixture(scope="module")

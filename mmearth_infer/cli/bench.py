@@ -1,0 +1,159 @@
+"""`mmearth bench`: engines side by side, on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mmearth_infer.cli.options import verbosity
+from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.open import ENGINES, choose_engine, installed_engines
+from mmearth_infer.errors import MissingExtraError
+from mmearth_infer.run.bench import BenchConfig, Measured, bench
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmearth_infer.engine.open import EngineName
+
+
+@click.command(name="bench")
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Model file; may be given several times. Default: the built-in one.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["all", "auto", *ENGINES]),
+    default="all",
+    show_default=True,
+    help="All that are installed and run the file, the fastest of them, or one.",
+)
+@click.option("--window", "window_px", default=672, show_default=True, metavar="PX")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Tiles a batch.",
+)
+@click.option(
+    "--turns",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Turns of each engine; the median counts.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Batches a turn.",
+)
+@click.option("--threads", default=0, metavar="N", help="Threads. Default: one a core.")
+@click.option(
+    "--trust-model",
+    "trusted",
+    is_flag=True,
+    help="Run .pt2 models, which hold machine code: only if you made them.",
+)
+@click.option(
+    "--chart",
+    type=click.Path(path_type=Path),
+    metavar="PICTURE.png",
+    help="Draw the speeds (needs the `train` extra).",
+)
+@verbosity
+def bench_command(
+    *,
+    models: tuple[Path, ...],
+    engine: str,
+    chart: Path | None,
+    quiet: bool,
+    **settings: Any,  # noqa: ANN401 -- fields of BenchConfig
+) -> None:
+    """Measure how fast engines run models on this machine.
+
+    Pixels are those of the demo scene; reading and writing are no part of it. The last
+    line of stdout is JSON.
+    """
+    pairs = _pairs(models or (BUILTIN_MODEL,), engine)
+    if chart is not None:
+        _check_chart()
+
+    def tell(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
+    rows, peak = bench(pairs, BenchConfig(**settings), tell=tell)
+    if not quiet:
+        _print(rows, peak)
+    if chart is not None:
+        _draw(rows, chart)
+    said = [dataclasses.asdict(row) for row in rows]
+    click.echo(json.dumps({"peak_gflops": peak, "engines": said}))
+
+
+def _pairs(models: Sequence[Path], engine: str) -> list[tuple[Path, EngineName]]:
+    """Return each model with each engine it is measured on."""
+    pairs: list[tuple[Path, EngineName]] = []
+    for path in models:
+        if engine == "all":
+            pairs += [(path, name) for name in installed_engines(path)]
+        else:
+            name, _ = choose_engine(path, engine)  # type: ignore[arg-type]  # one of them
+            pairs.append((path, name))
+    return pairs
+
+
+def _print(rows: Sequence[Measured], peak: float) -> None:
+    """Print a table."""
+    table = Table(title=f"matrix product, fp32: {peak:.0f} GFLOP/s")
+    for name in ("model", "engine", "GRN", "precision"):
+        table.add_column(name)
+    for name in ("Mpx/s", "of peak", "MB", "start s"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            *(row.model, row.engine, row.grn, row.precision),
+            *(f"{row.mpx_per_s:.2f}", f"{row.peak_share:.0%}"),
+            *(f"{row.memory_mb:.0f}", f"{row.start_s:.1f}"),
+        )
+    Console(stderr=True).print(table)
+
+
+def _check_chart() -> None:
+    """Refuse to measure for minutes and then not be able to draw."""
+    from importlib.util import find_spec  # noqa: PLC0415 -- for this alone
+
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("mmearth bench --chart", extra="train")
+
+
+def _draw(rows: Sequence[Measured], path: Path) -> None:
+    """Draw bars of the speeds."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 -- an extra
+
+    from mmearth_infer.disk import file_beside  # noqa: PLC0415 -- for this alone
+
+    figure = Figure(figsize=(8, 1 + 0.45 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    labels = [f"{row.model}\n{row.engine}" for row in rows]
+    bars = axes.barh(labels, [row.mpx_per_s for row in rows], color="#3b6ea5")
+    axes.bar_label(bars, [f"{row.mpx_per_s:.2f}" for row in rows], padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("Mpx/s")
+    axes.spines[["top", "right"]].set_visible(False)
+    with file_beside(path) as aside:
+        figure.savefig(aside, format="png", dpi=150)

@@ -1,0 +1,34 @@
+"""Encoders of random weights, and manifests that describe them."""
+
+from __future__ import annotations
+
+import torch
+
+from mmearth_export.artifact import describe
+from mmearth_infer.contract.bands import MMEARTH_BANDS, MMEARTH_RGB_BANDS
+from mmearth_infer.contract.manifest import Manifest, Provenance
+from mmearth_training.model.encoder import Encoder, EncoderConfig
+
+
+def manifest_of(config: EncoderConfig, stages: tuple[int, ...] = (4,)) -> Manifest:
+    """Describe an encoder as `mmearth export` would."""
+    bands = MMEARTH_BANDS if config.bands == 12 else MMEARTH_RGB_BANDS
+    return describe(
+        config,
+        name="m",
+        size_name="custom",
+        bands=bands,
+        stages=stages,
+        crop_px=112,
+        provenance=Provenance(trained=False, checkpoint="random"),
+    )
+
+
+def random_encoder(config: EncoderConfig) -> Encoder:
+    """Return an encoder whose every weight matters."""
+    encoder = Encoder(config)
+    generator = torch.Generator().manual_seed(3)
+    for weight in encoder.parameters():
+        noise = torch.randn(weight.shape, generator=generator)
+        weight.data = noise / max(weight[0].numel(), 4) ** 0.5
+    return encoder.eval()

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from mmearth_export.calibrate import freeze, read_windows
 from mmearth_export.formats import SUFFIXES, VERIFIED_BY, Format, build
+from mmearth_export.precision import check_pair
 from mmearth_export.verify import verify
 from mmearth_infer.contract.manifest import (
     Architecture,
     Grn,
     Manifest,
     Output,
+    Precision,
     Provenance,
 )
 from mmearth_infer.contract.normalize import pretraining_statistics
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from mmearth_export.calibrate import Tile
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_infer.contract.normalize import Statistics
     from mmearth_training.model.encoder import Encoder, EncoderConfig
@@ -53,8 +56,11 @@ class ExportConfig:
     grn: GrnChoice = "window"
     """What GRN takes its norm over: each window, or what was measured on scenes."""
 
+    precision: Precision = "fp32"
+    """Arithmetic of the matrix products."""
+
     calibrate: tuple[str, ...] = ()
-    """Scenes that frozen GRN is measured on."""
+    """Scenes that frozen GRN and ranges of int8 are measured on."""
 
     options: SceneOptions = field(default_factory=SceneOptions)
     """How to read them."""
@@ -89,6 +95,7 @@ class ExportConfig:
                 f"--grn-eps {self.grn_eps} is not above 0",
                 hint="1e-4 is what published inference has",
             )
+        check_pair(self.format, self.precision, frozen=self.grn == "frozen")
         if (self.grn == "frozen") != bool(self.calibrate):
             raise ModelError(
                 "frozen GRN is measured on scenes, and on nothing else are any used",
@@ -115,7 +122,8 @@ def export_model(config: ExportConfig) -> Manifest:
     encoder = checkpoint.encoder(
         replace(checkpoint.config, grn=config.grn, grn_eps=config.grn_eps)
     )
-    source = None
+    source: str | None = None
+    tiles: tuple[Tile, ...] = ()
     if config.grn == "frozen":
         calibration = read_windows(
             config.calibrate,
@@ -123,8 +131,8 @@ def export_model(config: ExportConfig) -> Manifest:
             statistics=checkpoint.statistics,
             options=config.options,
         )
-        freeze(encoder, calibration.windows)
-        source = calibration.source
+        source, tiles = calibration.source, calibration.tiles
+        freeze(encoder, [tile.standardised() for tile in tiles])
     manifest = describe(
         encoder.config,
         name=config.name or f"{checkpoint.size_name}-{checkpoint.config.patch_px}",
@@ -134,6 +142,7 @@ def export_model(config: ExportConfig) -> Manifest:
         crop_px=checkpoint.crop_px,
         statistics=checkpoint.statistics,
         grn_source=source,
+        precision=config.precision,
         provenance=Provenance(
             trained=True,
             checkpoint=checkpoint.name,
@@ -143,7 +152,9 @@ def export_model(config: ExportConfig) -> Manifest:
             facts=dict(checkpoint.facts),
         ),
     )
-    return write_verified(encoder, manifest, config.out, kind=config.format)
+    return write_verified(
+        encoder, manifest, config.out, kind=config.format, tiles=tiles
+    )
 
 
 def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
@@ -157,6 +168,7 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
     provenance: Provenance,
     statistics: Mapping[ProductLevel, Statistics] | None = None,
     grn_source: str | None = None,
+    precision: Precision = "fp32",
 ) -> Manifest:
     """Return the manifest of an encoder.
 
@@ -190,13 +202,18 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
         grn=Grn(scope=config.grn, eps=config.grn_eps, source=grn_source),
         training_crop_px=crop_px,
         multiple_px=config.strides_px[max(stages) - 1],
-        precision="fp32",
+        precision=precision,
         provenance=provenance,
     )
 
 
 def write_verified(
-    encoder: Encoder, manifest: Manifest, out: Path, *, kind: Format = "onnx"
+    encoder: Encoder,
+    manifest: Manifest,
+    out: Path,
+    *,
+    kind: Format = "onnx",
+    tiles: Sequence[Tile] = (),
 ) -> Manifest:
     """Export an encoder, compare the file with it, and only then keep the file.
 
@@ -206,7 +223,7 @@ def write_verified(
         StoreError: If the file cannot be written.
 
     """
-    artefact = build(kind, encoder, manifest)
+    artefact = build(kind, encoder, manifest, tiles)
     with disk_errors(out), files_beside(out, SUFFIXES[kind]) as aside:
         artefact.write(manifest, aside)
         model = open_model(aside, engine=VERIFIED_BY[kind], trusted=True)

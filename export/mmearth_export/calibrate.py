@@ -51,11 +51,30 @@ LEAST_VALID: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Windows of real scenes, standardised."""
+class Tile:
+    """A window of a scene, and what standardises it."""
 
-    windows: tuple[Tensor, ...]
-    """`(1, C, H, W)` each, as the encoder sees them."""
+    dn_1CHW: NDArray[np.uint16]  # noqa: N815 -- an array's name carries its axes
+    """Digital numbers."""
+
+    numbers: Statistics
+    """Statistics of the scene's product level."""
+
+    def standardised(self) -> Tensor:
+        """Return the pixels as the encoder sees them, `(1, C, H, W)`."""
+        return standardise(
+            torch.from_numpy(self.dn_1CHW),
+            torch.tensor(self.numbers.mean, dtype=torch.float32),
+            torch.tensor(self.numbers.std, dtype=torch.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Windows of real scenes."""
+
+    tiles: tuple[Tile, ...]
+    """The windows."""
 
     source: str
     """Where they come from, for the manifest."""
@@ -84,7 +103,7 @@ def read_windows(
 
     """
     share = max(1, most // max(len(scenes), 1))
-    windows: list[Tensor] = []
+    tiles: list[Tile] = []
     names = []
     for name in scenes:
         _check_level(name, options)
@@ -98,17 +117,17 @@ def read_windows(
                 dn_CHW = source.read(window)
                 if (dn_CHW.max(axis=0) > 0).mean() < LEAST_VALID:
                     continue
-                windows.append(_standardised(dn_CHW, numbers))
+                tiles.append(Tile(dn_1CHW=dn_CHW[None].copy(), numbers=numbers))
                 found += 1
         names.append(f"{found} windows of {scene.name} ({scene.level.upper()})")
     said = "; ".join(names)
-    if len(windows) < LEAST_WINDOWS:
+    if len(tiles) < LEAST_WINDOWS:
         raise CalibrationError(
-            f"{len(windows)} windows of {WINDOW_PX} px hold data: {said}",
+            f"{len(tiles)} windows of {WINDOW_PX} px hold data: {said}",
             hint=f"give scenes with at least {LEAST_WINDOWS} windows of {WINDOW_PX} px "
             f"that are {LEAST_VALID:.0%} valid",
         )
-    return Calibration(windows=tuple(windows), source=f"{WINDOW_PX} px: {said}")
+    return Calibration(tiles=tuple(tiles), source=f"{WINDOW_PX} px: {said}")
 
 
 @torch.inference_mode()
@@ -196,12 +215,3 @@ def _spread(scene: Scene, *, most: int) -> Iterator[Window]:
         yield Window(
             row=row * WINDOW_PX, col=col * WINDOW_PX, height=WINDOW_PX, width=WINDOW_PX
         )
-
-
-def _standardised(dn_CHW: NDArray[np.uint16], numbers: Statistics) -> Tensor:
-    """Return pixels as the encoder sees them, `(1, C, H, W)`."""
-    return standardise(
-        torch.from_numpy(dn_CHW[None].copy()),
-        torch.tensor(numbers.mean, dtype=torch.float32),
-        torch.tensor(numbers.std, dtype=torch.float32),
-    )

@@ -9,6 +9,7 @@ import click
 
 from mmearth_export.artifact import ExportConfig, GrnChoice, export_model
 from mmearth_export.formats import FORMATS
+from mmearth_export.precision import PRECISIONS
 from mmearth_infer.cli.options import json_option, scene_options, verbosity
 from mmearth_infer.contract.manifest import manifest_to_json
 
@@ -46,6 +47,13 @@ from mmearth_infer.contract.manifest import manifest_to_json
     show_default=True,
     help="What GRN takes its norm over: each window by itself, as published, or scenes "
     "it is measured on once (--calibrate). Frozen is faster and leaves no seams.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="Arithmetic of the matrix products; int8 is measured on --calibrate scenes.",
 )
 @click.option(
     "--calibrate",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 from mmearth_infer.engine.open import EngineName  # noqa: TC001 -- read at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from mmearth_export.calibrate import Tile
     from mmearth_infer.contract.manifest import Manifest
     from mmearth_training.model.encoder import Encoder
 
@@ -41,35 +42,51 @@ class Artefact(Protocol):
         ...
 
 
-def build(kind: Format, encoder: Encoder, manifest: Manifest) -> Artefact:
+def build(
+    kind: Format, encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile] = ()
+) -> Artefact:
     """Build an encoder into a kind of model.
+
+    Args:
+        kind: The kind.
+        encoder: With GRN scope `window` or `frozen`.
+        manifest: Says outputs and precision.
+        tiles: What ranges of int8 are measured on.
 
     Raises:
         ModelError: If it cannot be built.
 
     """
-    return _BUILDERS[kind](encoder, manifest)
+    return _BUILDERS[kind](encoder, manifest, tiles)
 
 
-def _build_onnx(encoder: Encoder, manifest: Manifest) -> Artefact:
+def _build_onnx(
+    encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+) -> Artefact:
     from mmearth_export.to_onnx import OnnxArtefact  # noqa: PLC0415 -- slow to import
 
-    return OnnxArtefact(encoder, manifest)
+    return OnnxArtefact(encoder, manifest, tiles)
 
 
-def _build_openvino(encoder: Encoder, manifest: Manifest) -> Artefact:
+def _build_openvino(
+    encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+) -> Artefact:
     from mmearth_export.to_openvino import OpenvinoArtefact  # noqa: PLC0415 -- an extra
 
-    return OpenvinoArtefact(encoder, manifest)
+    return OpenvinoArtefact(encoder, manifest, tiles)
 
 
-def _build_pt2(encoder: Encoder, manifest: Manifest) -> Artefact:
+def _build_pt2(
+    encoder: Encoder, manifest: Manifest, _tiles: Sequence[Tile]
+) -> Artefact:
     from mmearth_export.to_aot import AotArtefact  # noqa: PLC0415 -- slow to import
 
     return AotArtefact(encoder, manifest)
 
 
-_BUILDERS: Final[Mapping[Format, Callable[[Encoder, Manifest], Artefact]]] = {
+_BUILDERS: Final[
+    Mapping[Format, Callable[[Encoder, Manifest, Sequence[Tile]], Artefact]]
+] = {
     "onnx": _build_onnx,
     "openvino": _build_openvino,
     "pt2": _build_pt2,

@@ -16,6 +16,7 @@ import torch
 from torch._inductor import aoti_compile_and_package
 from torch.export import Dim, export
 
+from mmearth_export.precision import KINDS
 from mmearth_export.quiet import quiet
 from mmearth_export.wrapper import ExportEncoder
 from mmearth_infer.contract.manifest import manifest_to_json
@@ -50,7 +51,9 @@ class AotArtefact:
         """
         stages = [out.stage for out in manifest.outputs]
         model = (
-            ExportEncoder(encoder, stages).eval().requires_grad_(requires_grad=False)
+            ExportEncoder(encoder, stages, KINDS[manifest.precision])
+            .eval()
+            .requires_grad_(requires_grad=False)
         )
         batch, rows, cols = _EXAMPLE_TILES
         bands, side = len(manifest.bands), manifest.multiple_px

@@ -8,6 +8,7 @@ import onnx
 import torch
 from torch.export import Dim
 
+from mmearth_export.precision import KINDS
 from mmearth_export.quiet import quiet
 from mmearth_export.wrapper import ExportEncoder
 from mmearth_infer.contract.manifest import (
@@ -20,8 +21,10 @@ from mmearth_infer.contract.manifest import (
 from mmearth_infer.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from mmearth_export.calibrate import Tile
     from mmearth_infer.contract.manifest import Manifest
     from mmearth_training.model.encoder import Encoder
 
@@ -36,12 +39,27 @@ _EXAMPLE_TILES: Final = (2, 6, 8)
 no axis is mistaken for another, and none is 1, which would be taken as fixed."""
 
 
-def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
+def precise_graph(
+    encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile], kind: torch.dtype
+) -> onnx.ModelProto:
+    """Trace an encoder in the precision of its manifest."""
+    graph = encoder_graph(encoder, manifest, kind)
+    if manifest.precision != "int8":
+        return graph
+    from mmearth_export.quantize import quantize  # noqa: PLC0415 -- slow to import
+
+    return quantize(graph, tiles)
+
+
+def encoder_graph(
+    encoder: Encoder, manifest: Manifest, kind: torch.dtype = torch.float32
+) -> onnx.ModelProto:
     """Trace an encoder into an ONNX model; batch, height and width stay open.
 
     Args:
         encoder: With GRN scope `window` or `frozen`, in evaluation mode.
         manifest: Names the outputs, which are stages of the encoder.
+        kind: What the matrix products of the blocks are computed in.
 
     """
     names = [out.name for out in manifest.outputs]
@@ -52,7 +70,9 @@ def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
             f"{MAX_BYTES / 2**30:.1f} GiB",
             hint="export an encoder of a smaller size",
         )
-    exported = ExportEncoder(encoder, [out.stage for out in manifest.outputs]).eval()
+    exported = ExportEncoder(
+        encoder, [out.stage for out in manifest.outputs], kind
+    ).eval()
     batch, rows, cols = _EXAMPLE_TILES
     bands, side = len(manifest.bands), manifest.multiple_px
     example = (
@@ -85,9 +105,11 @@ def encoder_graph(encoder: Encoder, manifest: Manifest) -> onnx.ModelProto:
 class OnnxArtefact:
     """A graph, and where its manifest goes."""
 
-    def __init__(self, encoder: Encoder, manifest: Manifest) -> None:
+    def __init__(
+        self, encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+    ) -> None:
         """Trace an encoder."""
-        self._graph = encoder_graph(encoder, manifest)
+        self._graph = precise_graph(encoder, manifest, tiles, KINDS[manifest.precision])
 
     def write(self, manifest: Manifest, path: Path) -> None:
         """Write one file, the manifest in its metadata."""

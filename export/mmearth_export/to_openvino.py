@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import openvino
+import torch
 
-from mmearth_export.to_onnx import encoder_graph
+from mmearth_export.to_onnx import precise_graph
 from mmearth_infer.contract.manifest import METADATA_KEY, manifest_to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from mmearth_export.calibrate import Tile
     from mmearth_infer.contract.manifest import Manifest
     from mmearth_training.model.encoder import Encoder
 
@@ -19,12 +22,19 @@ if TYPE_CHECKING:
 class OpenvinoArtefact:
     """A graph converted by way of ONNX."""
 
-    def __init__(self, encoder: Encoder, manifest: Manifest) -> None:
-        """Convert an encoder."""
-        graph = encoder_graph(encoder, manifest)
+    def __init__(
+        self, encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+    ) -> None:
+        """Convert an encoder.
+
+        The graph is in float32 or int8: what fp16 and bf16 are computed in OpenVINO
+        decides when it compiles, as the manifest tells it.
+        """
+        graph = precise_graph(encoder, manifest, tiles, torch.float32)
         self._model = openvino.Core().read_model(graph.SerializeToString())
 
     def write(self, manifest: Manifest, path: Path) -> None:
-        """Write `.xml` and `.bin`, weights as they are."""
+        """Write `.xml` and `.bin`; weights take half the room unless all counts."""
         self._model.set_rt_info(manifest_to_json(manifest), METADATA_KEY)
-        openvino.save_model(self._model, path, compress_to_fp16=False)
+        half = manifest.precision in {"fp16", "bf16"}
+        openvino.save_model(self._model, path, compress_to_fp16=half)

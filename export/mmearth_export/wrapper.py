@@ -38,24 +38,24 @@ class WindowGrnLinear(nn.Module):
     (docs/benchmarks/export.md).
     """
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, kind: torch.dtype) -> None:
         """Take over the weights of a block with window GRN."""
         super().__init__()
-        self.eps = block.grn.eps
+        self.eps, self.kind = block.grn.eps, kind
         narrow = block.pwconv2
         self.gamma = nn.Parameter(block.grn.gamma.detach().clone())
         self.weight_EC = nn.Parameter(narrow.weight.detach().T.contiguous())
         self.bias = nn.Parameter(
-            (narrow.bias + narrow.weight @ block.grn.beta).detach().clone()
+            (narrow.bias + narrow.weight @ block.grn.beta).detach().to(kind)
         )
 
     def forward(self, y_NHWE: Tensor) -> Tensor:
-        """Return `(N, H, W, C)`."""
-        norm_NHE = torch.linalg.vector_norm(y_NHWE, dim=2)
+        """Return `(N, H, W, C)`; the norm is taken in float32."""
+        norm_NHE = torch.linalg.vector_norm(y_NHWE.to(torch.float32), dim=2)
         norm_NE = torch.linalg.vector_norm(norm_NHE, dim=1)
         response_NE = norm_NE / (norm_NE.mean(dim=-1, keepdim=True) + self.eps)
         weight_NEC = self.weight_EC * (1 + self.gamma * response_NE)[:, :, None]
-        z_NPC = torch.bmm(y_NHWE.flatten(1, 2), weight_NEC) + self.bias
+        z_NPC = torch.bmm(y_NHWE.flatten(1, 2), weight_NEC.to(self.kind)) + self.bias
         return z_NPC.reshape(*y_NHWE.shape[:3], -1)
 
 
@@ -65,24 +65,32 @@ class ExportBlock(nn.Module):
     A frozen GRN vanishes into the second Linear; a window GRN becomes part of it.
     """
 
-    def __init__(self, block: Block) -> None:
-        """Take over the weights of a block with window or frozen GRN."""
+    def __init__(self, block: Block, kind: torch.dtype) -> None:
+        """Take over the weights of a block with window or frozen GRN.
+
+        Args:
+            block: The block.
+            kind: What its matrix products are computed in; all else is float32.
+
+        """
         super().__init__()
+        self.kind = kind
         assert block.grn.scope in {"window", "frozen"}
         self.dwconv = block.dwconv
         self.norm = plain_norm(block.norm)
-        self.pwconv1 = norm_into_linear(block.norm, block.pwconv1)
+        self.pwconv1 = norm_into_linear(block.norm, block.pwconv1).to(kind)
         self.pwconv2: nn.Module = (
-            WindowGrnLinear(block)
+            WindowGrnLinear(block, kind)
             if block.grn.scope == "window"
-            else grn_into_linear(block.grn, block.pwconv2)
+            else grn_into_linear(block.grn, block.pwconv2).to(kind)
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return a map of the shape of the input."""
         y_NHWC = self.norm(self.dwconv(x_NCHW).permute(0, 2, 3, 1))
-        z_NHWC: Tensor = self.pwconv2(functional.gelu(self.pwconv1(y_NHWC)))
-        return x_NCHW + z_NHWC.permute(0, 3, 1, 2)
+        y_NHWE = functional.gelu(self.pwconv1(y_NHWC.to(self.kind)))
+        z_NHWC: Tensor = self.pwconv2(y_NHWE)
+        return x_NCHW + z_NHWC.to(x_NCHW.dtype).permute(0, 3, 1, 2)
 
 
 class ExportDownsample(nn.Module):
@@ -103,12 +111,18 @@ class ExportDownsample(nn.Module):
 class ExportEncoder(nn.Module):
     """Standardisation and encoder in one graph, up to the deepest stage asked for."""
 
-    def __init__(self, encoder: Encoder, stages: Sequence[int]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        stages: Sequence[int],
+        kind: torch.dtype = torch.float32,
+    ) -> None:
         """Take over an encoder's weights.
 
         Args:
             encoder: With GRN scope `window` or `frozen`.
             stages: Stages to give, 1 to 4, ascending.
+            kind: What the matrix products of the blocks are computed in.
 
         """
         super().__init__()
@@ -120,7 +134,7 @@ class ExportEncoder(nn.Module):
             ExportDownsample(*encoder.downsample(stage)) for stage in range(1, deepest)
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(*map(ExportBlock, blocks))
+            nn.Sequential(*(ExportBlock(block, kind) for block in blocks))
             for blocks, _ in zip(encoder.blocks(), range(deepest), strict=False)
         )
 

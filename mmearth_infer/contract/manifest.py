@@ -143,6 +143,9 @@ class Compared:
     min_cosine: float
     """Smallest cosine similarity of a cell."""
 
+    p1_cosine: float | None = None
+    """Cosine similarity at the 1st percentile; None in files that are older."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:

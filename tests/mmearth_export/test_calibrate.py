@@ -111,7 +111,7 @@ def read(*scenes: Path, **options: object) -> list[torch.Tensor]:
         statistics=STATISTICS,
         options=SceneOptions(**options),  # type: ignore[arg-type]
     )
-    return list(found.windows)
+    return [tile.standardised() for tile in found.tiles]
 
 
 def test_windows_are_spread_and_standardised(tmp_path: Path) -> None:

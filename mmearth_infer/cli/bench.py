@@ -15,6 +15,7 @@ from mmearth_infer.cli.options import verbosity
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.open import ENGINES, choose_engine, installed_engines
 from mmearth_infer.errors import MissingExtraError
+from mmearth_infer.read.demo import DEMO_NAME
 from mmearth_infer.run.bench import BenchConfig, Measured, bench
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     default="all",
     show_default=True,
     help="All that are installed and run the file, the fastest of them, or one.",
+)
+@click.option(
+    "--scene",
+    default=DEMO_NAME,
+    show_default=True,
+    help="Scene whose pixels they run on.",
 )
 @click.option("--window", "window_px", default=672, show_default=True, metavar="PX")
 @click.option(
@@ -85,8 +92,7 @@ def bench_command(
 ) -> None:
     """Measure how fast engines run models on this machine.
 
-    Pixels are those of the demo scene; reading and writing are no part of it. The last
-    line of stdout is JSON.
+    Reading and writing are no part of it. The last line of stdout is JSON.
     """
     pairs = _pairs(models or (BUILTIN_MODEL,), engine)
     if chart is not None:
@@ -119,9 +125,10 @@ def _pairs(models: Sequence[Path], engine: str) -> list[tuple[Path, EngineName]]
 
 def _print(rows: Sequence[Measured], peak: float) -> None:
     """Print a table."""
-    table = Table(title=f"matrix product, fp32: {peak:.0f} GFLOP/s")
+    title = f"matrix product, fp32: {peak:.0f} GFLOP/s"
+    table = Table(title=title, box=None, pad_edge=False)
     for name in ("model", "engine", "GRN", "precision"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("Mpx/s", "of peak", "MB", "start s"):
         table.add_column(name, justify="right")
     for row in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch._inductor import aoti_load_package
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -69,7 +69,7 @@ class TorchRuntime:
     ) -> NDArray[np.float32]:
         """Return one output; all are computed."""
         inputs = [
-            torch.from_numpy(feeds[name])
+            torch.from_numpy(np.require(feeds[name], requirements="W"))
             for name in (PIXELS_INPUT, MEAN_INPUT, STD_INPUT)
         ]
         try:

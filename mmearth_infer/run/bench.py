@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mmearth_infer.contract.bands import L2A_BANDS
 from mmearth_infer.engine.open import open_model, read_file
 from mmearth_infer.errors import MMEarthError, ModelError
-from mmearth_infer.read.demo import demo_dn
+from mmearth_infer.grid.window import Window
+from mmearth_infer.read.demo import DEMO_NAME
+from mmearth_infer.read.options import SceneOptions
+from mmearth_infer.read.source import open_source
 from mmearth_infer.run.report import peak_rss_bytes
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmearth_infer.contract.bands import ProductLevel
     from mmearth_infer.contract.manifest import Architecture, Manifest
     from mmearth_infer.engine.open import EngineName
 
@@ -43,6 +46,9 @@ EXPANSION: Final = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchConfig:
     """A run of `mmearth bench`."""
+
+    scene: str = DEMO_NAME
+    """Whose pixels they run on."""
 
     window_px: int = 672
     """Side of a tile."""
@@ -137,7 +143,7 @@ def bench(
         for (path, engine), done in zip(pairs, turns, strict=True):
             tell(f"turn {number + 1} of {config.turns}: {path.name} by {engine}")
             done.append(_apart(path, engine, config))
-        peaks.append(_peak_gflops())
+        peaks.append(peak_gflops())
     peak = statistics.median(peaks)
     pixels = config.batch_size * config.window_px**2
     rows = []
@@ -204,9 +210,8 @@ def _measure(
             path, engine=engine, threads=config.threads, trusted=config.trusted
         )
         manifest = model.file.manifest
-        level = next(iter(manifest.statistics))
+        dn_NCHW, level = read_tiles(manifest, config)
         run = model.engine(level=level, output=manifest.output(None))
-        dn_NCHW = _tiles(manifest, config.batch_size, config.window_px)
         run(dn_NCHW)
         start_s = time.perf_counter() - started
         seconds = []
@@ -224,17 +229,33 @@ def _measure(
     )
 
 
-def _tiles(manifest: Manifest, count: int, side: int) -> NDArray[np.uint16]:
-    """Return tiles of the demo scene, repeated to the size that is asked for."""
-    scene = demo_dn()
-    order = [L2A_BANDS.index(b) if b in L2A_BANDS else 0 for b in manifest.bands]
-    height, width = scene.shape[1:]
-    repeated = np.tile(scene[order], (1, -(-side // height), -(-side // width)))
+def read_tiles(
+    manifest: Manifest, config: BenchConfig
+) -> tuple[NDArray[np.uint16], ProductLevel]:
+    """Return `dn_NCHW` of a scene's corner, and the scene's product level.
+
+    A scene that is smaller than the window is repeated, and a batch is one tile again
+    and again: the speed does not depend on what is in it.
+
+    Raises:
+        SceneError: If the scene cannot be read.
+
+    """
+    side = config.window_px
+    with open_source(
+        config.scene, options=SceneOptions(), wanted=manifest.bands
+    ) as source:
+        box = source.scene.geobox
+        height, width = min(side, box.height), min(side, box.width)
+        found = source.read(Window(row=0, col=0, height=height, width=width))
+        level = source.scene.level
+    repeated = np.tile(found, (1, -(-side // height), -(-side // width)))
     tile_CHW = repeated[:, :side, :side]
-    return np.ascontiguousarray(np.broadcast_to(tile_CHW, (count, *tile_CHW.shape)))
+    shape = (config.batch_size, *tile_CHW.shape)
+    return np.ascontiguousarray(np.broadcast_to(tile_CHW, shape)), level
 
 
-def _peak_gflops() -> float:
+def peak_gflops() -> float:
     """Return the speed of an fp32 matrix product by numpy, the best of a few."""
     one = np.random.default_rng(0).random((PEAK_SIDE, PEAK_SIDE), dtype=np.float32)
     best = np.inf

@@ -38,10 +38,10 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
 def quantize(graph: onnx.ModelProto, tiles: Sequence[Tile]) -> onnx.ModelProto:
     """Return a graph whose constant matrix products are in int8.
 
-    Convolutions stay in fp32: in int8 they gained another tenth of the speed, and
-    cost three times as much in the cosine (docs/benchmarks/engines.md). Activations
-    are unsigned, which VNNI multiplies with signed weights in one step; signed ones
-    ran at four fifths of the speed.
+    Convolutions stay in fp32: in int8 they gain a tenth of the speed, and the first of
+    them sees pixels, whose range on a few scenes is not that of all
+    (docs/benchmarks/engines.md). Activations are unsigned, which VNNI multiplies with
+    signed weights in one step; signed ones ran at four fifths of the speed.
 
     Args:
         graph: In fp32, with frozen GRN.

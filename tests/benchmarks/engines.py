@@ -45,7 +45,7 @@ def measure_eager(checkpoint: Path, model: Path, config: BenchConfig) -> float:
     torch.set_num_threads(config.threads or 2)
     encoder = load_encoder(checkpoint).encoder()
     dn_NCHW, _ = read_tiles(read_file(model).manifest, config)
-    x_NCHW = (torch.from_numpy(dn_NCHW).float() - 2000) / 1500
+    x_NCHW = (torch.from_numpy(dn_NCHW.astype("float32")) - 2000) / 1500
     seconds = []
     with torch.inference_mode():
         for _ in range(config.repeats + 1):
@@ -63,7 +63,7 @@ def apart(checkpoint: Path, model: Path, config: BenchConfig) -> float:
 
 
 def build(
-    folder: Path, size: str, patch_px: int, scene: Path
+    folder: Path, size: str, patch_px: int, scene: Path, *, fp32: bool
 ) -> tuple[Path, list[Path]]:
     """Write a checkpoint of random weights, and every model of it that is compared."""
     config = EncoderConfig(
@@ -98,6 +98,8 @@ def build(
         ("openvino", "frozen", "bf16", ".xml"),
         ("pt2", "frozen", "bf16", ".pt2"),
     ]
+    if fp32:
+        kinds = [kind for kind in kinds if kind[2] == "fp32"]
     models = []
     for kind, grn, precision, suffix in kinds:
         out = folder / f"{grn}-{precision}{suffix}"
@@ -121,16 +123,24 @@ def build(
 @click.option("--window", "window_px", default=672, show_default=True)
 @click.option("--turns", default=5, show_default=True)
 @click.option("--repeats", default=3, show_default=True)
+@click.option("--fp32", is_flag=True, help="Leave the other precisions out.")
 @click.option("--scene", default=MAJORTOM, type=click.Path(path_type=Path))
 def main(
-    *, size: str, patch_px: int, window_px: int, turns: int, repeats: int, scene: Path
+    *,
+    size: str,
+    patch_px: int,
+    window_px: int,
+    turns: int,
+    repeats: int,
+    scene: Path,
+    fp32: bool,
 ) -> None:
     """Compare engines with eager PyTorch."""
     config = BenchConfig(
         scene=str(scene), window_px=window_px, turns=1, repeats=repeats, trusted=True
     )
     with tempfile.TemporaryDirectory() as name:
-        checkpoint, models = build(Path(name), size, patch_px, scene)
+        checkpoint, models = build(Path(name), size, patch_px, scene, fp32=fp32)
         pairs: list[tuple[Path, EngineName]] = []
         for model in models:
             if model.suffix == ".onnx":
@@ -153,7 +163,7 @@ def main(
     base = statistics.median(speeds[EAGER])
     for key, values in speeds.items():
         speed = statistics.median(values)
-        share = statistics.median(shares.get(key, [float("nan")]))
+        share = statistics.median(shares.get(key, [0.0]))
         report[key] = {
             "mpx_per_s": round(speed, 3),
             "ratio": round(speed / base, 2),

@@ -1,7 +1,9 @@
 """Every kind of model file: built, verified, run by its engine, refused elsewhere."""
 
+import functools
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,16 @@ import pytest
 import torch
 
 from mmearth_export.artifact import ExportConfig, check_place, write_verified
-from mmearth_export.calibrate import freeze
+from mmearth_export.calibrate import Tile, freeze, read_windows
 from mmearth_export.formats import FORMATS, SUFFIXES, Format
-from mmearth_infer.contract.manifest import Manifest
+from mmearth_export.precision import SUPPORTED, TOLERANCES, check_pair
+from mmearth_export.verify import passed
+from mmearth_infer.contract.bands import MMEARTH_BANDS
+from mmearth_infer.contract.manifest import Compared, Manifest, Precision
+from mmearth_infer.contract.normalize import pretraining_statistics
 from mmearth_infer.engine.open import open_model, read_file
 from mmearth_infer.errors import ModelError, StoreError
+from mmearth_infer.read.options import SceneOptions
 from mmearth_training.model.encoder import Encoder, EncoderConfig, Size
 from tests.helpers.export import manifest_of, random_encoder
 from tests.helpers.scenes import random_dn
@@ -22,11 +29,22 @@ from tests.helpers.scenes import random_dn
 SMALL = Size(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
 
 
+@functools.cache
+def tiles() -> tuple[Tile, ...]:
+    """Windows of the demo scene."""
+    return read_windows(
+        ["demo"],
+        bands=MMEARTH_BANDS,
+        statistics=pretraining_statistics(MMEARTH_BANDS),
+        options=SceneOptions(),
+        most=4,
+    ).tiles
+
+
 def encoder_of(scope: str) -> Encoder:
     encoder = random_encoder(EncoderConfig(size=SMALL, grn=scope))  # type: ignore[arg-type]
     if scope == "frozen":
-        generator = torch.Generator().manual_seed(0)
-        freeze(encoder, [torch.randn(1, 12, 64, 64, generator=generator)] * 2)
+        freeze(encoder, [tile.standardised() for tile in tiles()])
     return encoder
 
 
@@ -61,6 +79,70 @@ def test_every_format_passes_the_gate(kind: Format, scope: str, tmp_path: Path) 
     with torch.inference_mode():
         expected = encoder(torch.from_numpy((dn - mean) / std)).numpy()
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+LOWER = [
+    (kind, precision)
+    for kind, able in SUPPORTED.items()
+    for precision in able
+    if precision != "fp32"
+]
+
+
+@pytest.mark.parametrize(("kind", "precision"), LOWER)
+def test_every_precision_passes_the_gate(
+    kind: Format, precision: Precision, tmp_path: Path
+) -> None:
+    """And is not fp32 in disguise."""
+    encoder = encoder_of("frozen")
+    promised = replace(manifest_of(encoder.config), precision=precision)
+    out = tmp_path / f"m{SUFFIXES[kind][0]}"
+    manifest = write_verified(encoder, promised, out, kind=kind, tiles=tiles())
+    assert manifest.verification is not None
+    rows = manifest.verification.compared
+    assert min(row.p1_cosine or 0 for row in rows) >= TOLERANCES[precision].p1_cosine
+    if not (kind == "openvino" and precision == "fp16"):  # may be computed in fp32
+        assert manifest.verification.max_relative > 1e-5
+    assert read_file(out).manifest.precision == precision
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "frozen", "message"),
+    [
+        ("onnx", "bf16", True, "onnx models are not made in bf16"),
+        ("pt2", "int8", True, "pt2 models are not made in int8"),
+        ("onnx", "int8", False, "int8 needs weights that stay"),
+    ],
+)
+def test_pairs_that_cannot_be(
+    kind: Format,
+    precision: Precision,
+    frozen: bool,  # noqa: FBT001
+    message: str,
+) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        check_pair(kind, precision, frozen=frozen)
+    assert "--" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_the_tolerance_of_a_precision(precision: Precision) -> None:
+    """Both figures count, and NaN passes neither."""
+    allowed = TOLERANCES[precision]
+    fits = Compared(
+        output="stage4",
+        level="l2a",
+        shape=(1, 12, 16, 16),
+        max_relative=allowed.max_relative,
+        mean_relative=0.0,
+        min_cosine=-1.0,
+        p1_cosine=allowed.p1_cosine,
+    )
+    assert passed(fits, allowed)
+    for field in ("max_relative", "p1_cosine"):
+        assert not passed(replace(fits, **{field: float("nan")}), allowed)
+    assert not passed(replace(fits, max_relative=allowed.max_relative * 1.01), allowed)
+    assert not passed(replace(fits, p1_cosine=allowed.p1_cosine - 1e-6), allowed)
 
 
 def test_grn_vanishes_from_a_frozen_graph(tmp_path: Path) -> None:

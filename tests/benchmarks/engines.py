@@ -40,6 +40,18 @@ if TYPE_CHECKING:
 EAGER = "eager, published style"
 
 
+KINDS = [
+    ("onnx", "window", "fp32", ".onnx"),
+    ("onnx", "frozen", "fp32", ".onnx"),
+    ("pt2", "window", "fp32", ".pt2"),
+    ("pt2", "frozen", "fp32", ".pt2"),
+    ("onnx", "frozen", "int8", ".onnx"),
+    ("openvino", "frozen", "bf16", ".xml"),
+    ("pt2", "frozen", "bf16", ".pt2"),
+]
+"""Format, GRN, precision and suffix of what is compared."""
+
+
 def measure_eager(checkpoint: Path, model: Path, config: BenchConfig) -> float:
     """Return seconds a batch of the published encoder, the median of some."""
     torch.set_num_threads(config.threads or 2)
@@ -89,17 +101,7 @@ def build(
             for level, numbers in pretraining_statistics(MMEARTH_BANDS).items()
         },
     )
-    kinds = [
-        ("onnx", "window", "fp32", ".onnx"),
-        ("onnx", "frozen", "fp32", ".onnx"),
-        ("pt2", "window", "fp32", ".pt2"),
-        ("pt2", "frozen", "fp32", ".pt2"),
-        ("onnx", "frozen", "int8", ".onnx"),
-        ("openvino", "frozen", "bf16", ".xml"),
-        ("pt2", "frozen", "bf16", ".pt2"),
-    ]
-    if fp32:
-        kinds = [kind for kind in kinds if kind[2] == "fp32"]
+    kinds = [kind for kind in KINDS if kind[2] == "fp32" or not fp32]
     models = []
     for kind, grn, precision, suffix in kinds:
         out = folder / f"{grn}-{precision}{suffix}"

@@ -12,6 +12,8 @@ pytest.importorskip("torch", reason="the incumbent is eager PyTorch")
 
 from tests.benchmarks import (
     embed_against_incumbent,
+    engines,
+    precision_cost,
     pretrain_step,
     read_packed,
     tiling_defaults,
@@ -54,3 +56,19 @@ def test_published_and_our_step_give_the_same_losses() -> None:
     torch.testing.assert_close(
         pretrain_step.our_losses(model, *batch), published, rtol=1e-5, atol=0
     )
+
+
+def test_engines_are_built_and_eager_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "KINDS", engines.KINDS[:1])
+    scene = write_scene(tmp_path / "s.tif", random_dn(height=64, width=64))
+    checkpoint, (model,) = engines.build(tmp_path, "atto", 16, scene, fp32=True)
+    config = engines.BenchConfig(scene="demo", window_px=64, repeats=1)
+    assert engines.measure_eager(checkpoint, model, config) > 0
+
+
+def test_a_probe_of_what_is_plain_is_right() -> None:
+    classes = ["a", "b"] * 10
+    features = np.array([[c == "a", 0.0] for c in classes], np.float32)
+    assert precision_cost.accuracy(features, classes) == 1

@@ -50,8 +50,9 @@ class CompiledModel:
         promised = {PIXELS_INPUT, MEAN_INPUT, STD_INPUT} | outputs
         if set(axes) != promised:
             raise ManifestError(
-                f"the graph in `{self.file.path}` has {', '.join(sorted(axes))} as "
-                f"inputs and outputs, its manifest says {', '.join(sorted(promised))}",
+                f"the graph in `{self.file.path}` has inputs and outputs "
+                f"{', '.join(sorted(axes))}, which its manifest does not describe: it "
+                f"says {', '.join(sorted(promised))}",
                 hint=HINT_EXPORT,
             )
 

@@ -35,6 +35,13 @@ ENGINES_OF: Final[Mapping[str, tuple[EngineName, ...]]] = {
 }
 """What runs a file, by its suffix, the fastest first (docs/benchmarks/engines.md)."""
 
+KINDS: Final[Mapping[str, str]] = {
+    ".onnx": "an ONNX model",
+    ".xml": "an OpenVINO model",
+    ".pt2": "a PyTorch package",
+}
+"""What a file is, by its suffix."""
+
 EXTRAS: Final[Mapping[EngineName, str]] = {
     "onnxruntime": "cpu",
     "openvino": "openvino",
@@ -74,8 +81,9 @@ def open_model(
     try:
         file, runtime = _OPEN[name](path, threads)
     except RuntimeFailure as error:
+        what = KINDS.get(path.suffix, KINDS[".onnx"])
         raise ModelError(
-            f"{name} cannot open `{path}`: {error}", hint=HINT_EXPORT
+            f"`{path}` is not {what} that {name} can open: {error}", hint=HINT_EXPORT
         ) from error
     return CompiledModel(file=file, runtime=runtime, why=why)
 

@@ -103,9 +103,16 @@ class _Turn:
     """What one process measured."""
 
     engine: str
+    """The library, and its version."""
+
     seconds: float
+    """Seconds a batch, the median of some."""
+
     memory_mb: float
+    """Peak resident memory, MB of 2**20 bytes."""
+
     start_s: float
+    """Seconds to open the model and run it once."""
 
 
 def bench(

@@ -45,7 +45,12 @@ def test_help_loads_nothing_heavy(program: str) -> None:
 
 
 def test_the_runtime_never_loads_torch_or_onnx() -> None:
-    program = "import mmearth_infer.cli.embed, mmearth_infer.cli.info"
+    program = (
+        "import mmearth_infer.cli.embed, mmearth_infer.cli.info\n"
+        "from mmearth_infer.engine.model import BUILTIN_MODEL\n"
+        "from mmearth_infer.engine.open import open_model\n"
+        "open_model(BUILTIN_MODEL)"
+    )
     loaded = modules_after(program)
     assert "onnxruntime" in loaded
     assert not loaded & {"torch", "onnx"}

@@ -15,7 +15,6 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,15 +23,11 @@ import click
 import torch
 
 from mmearth_export.artifact import ExportConfig, export_model
-from mmearth_infer.contract.bands import MMEARTH_BANDS
-from mmearth_infer.contract.normalize import pretraining_statistics
 from mmearth_infer.engine.open import read_file
 from mmearth_infer.run.bench import BenchConfig, bench, read_tiles
 from mmearth_training.load import load_encoder
-from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig
 from tests.helpers.data import MAJORTOM
-from tests.helpers.pretraining import randomise
-from tests.helpers.trained import write_trained
+from tests.helpers.random_checkpoint import write_random
 
 if TYPE_CHECKING:
     from mmearth_infer.engine.open import EngineName
@@ -78,29 +73,7 @@ def build(
     folder: Path, size: str, patch_px: int, scene: Path, *, fp32: bool
 ) -> tuple[Path, list[Path]]:
     """Write a checkpoint of random weights, and every model of it that is compared."""
-    config = EncoderConfig(
-        size=SIZES[size], patch_px=patch_px, grn="batch", grn_eps=1e-6
-    )
-    encoder = Encoder(config)
-    randomise(encoder)
-    checkpoint = write_trained(
-        folder / "step-0000001",
-        weights={f"encoder.{k}": v.detach() for k, v in encoder.state_dict().items()},
-        encoder={
-            "size": size,
-            **asdict(config.size),
-            "bands": MMEARTH_BANDS,
-            "patch_px": patch_px,
-            "original_stem": False,
-            "grn": "batch",
-            "grn_eps": 1e-6,
-        },
-        crop_px=7 * patch_px,
-        statistics={
-            level: asdict(numbers)
-            for level, numbers in pretraining_statistics(MMEARTH_BANDS).items()
-        },
-    )
+    checkpoint = write_random(folder / "step-0000001", size, patch_px)
     kinds = [kind for kind in KINDS if kind[2] == "fp32" or not fp32]
     models = []
     for kind, grn, precision, suffix in kinds:

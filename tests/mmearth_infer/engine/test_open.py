@@ -88,7 +88,9 @@ def test_embed_by_another_engine(tmp_path: Path, mmearth: Callable[..., Ran]) ->
 def test_files_that_are_no_model(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match=f"{engine} cannot open") as caught:
+    with pytest.raises(
+        ModelError, match=f"is not an ONNX model that {engine} can open"
+    ) as caught:
         open_model(path, engine=engine)  # type: ignore[arg-type]
     assert caught.value.hint
     with pytest.raises(ModelError, match="there is no model file"):

@@ -18,7 +18,7 @@ from torch.export import Dim, export
 
 from mmearth_export.precision import KINDS
 from mmearth_export.quiet import quiet
-from mmearth_export.wrapper import ExportEncoder
+from mmearth_export.wrapper import ExportEncoder, example_inputs
 from mmearth_infer.contract.manifest import manifest_to_json
 from mmearth_infer.engine.package import HOST, MANIFEST
 from mmearth_infer.engine.torch_aot import host
@@ -33,10 +33,6 @@ MOST_TILES: Final = 4096
 
 MOST_SIDE: Final = 1024
 """Largest height and width, in multiples of the model's."""
-
-_EXAMPLE_TILES: Final = (2, 6, 8)
-"""Batch, rows and columns of the example: all differ, so that none is taken for
-another."""
 
 
 class AotArtefact:
@@ -55,13 +51,7 @@ class AotArtefact:
             .eval()
             .requires_grad_(requires_grad=False)
         )
-        batch, rows, cols = _EXAMPLE_TILES
-        bands, side = len(manifest.bands), manifest.multiple_px
-        example = (
-            torch.ones(batch, bands, rows * side, cols * side, dtype=torch.uint16),
-            torch.zeros(bands),
-            torch.ones(bands),
-        )
+        side = manifest.multiple_px
         axes = {
             0: Dim("batch", min=1, max=MOST_TILES),
             2: side * Dim("rows", min=1, max=MOST_SIDE),
@@ -69,7 +59,9 @@ class AotArtefact:
         }
         with torch.no_grad(), quiet(), TemporaryDirectory() as folder:
             path = Path(folder) / "model.pt2"
-            program = export(model, example, dynamic_shapes=(axes, None, None))
+            program = export(
+                model, example_inputs(manifest), dynamic_shapes=(axes, None, None)
+            )
             try:
                 aoti_compile_and_package(
                     program,

@@ -10,7 +10,7 @@ from torch.export import Dim
 
 from mmearth_export.precision import KINDS
 from mmearth_export.quiet import quiet
-from mmearth_export.wrapper import ExportEncoder
+from mmearth_export.wrapper import ExportEncoder, example_inputs
 from mmearth_infer.contract.manifest import (
     MEAN_INPUT,
     METADATA_KEY,
@@ -33,10 +33,6 @@ OPSET: Final = 20
 
 MAX_BYTES: Final = 2**31 - 2**24
 """What a protobuf message holds, less room for the graph itself."""
-
-_EXAMPLE_TILES: Final = (2, 6, 8)
-"""Batch, rows and columns of the example, in tiles' multiples: all differ, so that
-no axis is mistaken for another, and none is 1, which would be taken as fixed."""
 
 
 def precise_graph(
@@ -73,17 +69,10 @@ def encoder_graph(
     exported = ExportEncoder(
         encoder, [out.stage for out in manifest.outputs], kind
     ).eval()
-    batch, rows, cols = _EXAMPLE_TILES
-    bands, side = len(manifest.bands), manifest.multiple_px
-    example = (
-        torch.ones(batch, bands, rows * side, cols * side, dtype=torch.uint16),
-        torch.zeros(bands),
-        torch.ones(bands),
-    )
     with quiet():
         program = torch.onnx.export(
             exported,
-            example,
+            example_inputs(manifest),
             dynamo=True,
             opset_version=OPSET,
             input_names=[PIXELS_INPUT, MEAN_INPUT, STD_INPUT],

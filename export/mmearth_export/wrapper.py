@@ -8,7 +8,7 @@ Shapes: N tiles, C bands or channels, E = 4 C, H W positions, P = H * W.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,14 @@ from mmearth_export.fold import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mmearth_infer.contract.manifest import Manifest
     from mmearth_training.model.blocks import Block
     from mmearth_training.model.encoder import Encoder
+
+
+_EXAMPLE_TILES: Final = (2, 6, 8)
+"""Batch, rows and columns of the example, in tiles' multiples: all differ, so that
+no axis is mistaken for another, and none is 1, which would be taken as fixed."""
 
 
 class WindowGrnLinear(nn.Module):
@@ -165,3 +171,14 @@ def standardise(dn_NCHW: Tensor, mean_C: Tensor, std_C: Tensor) -> Tensor:
     values = dn_NCHW.to(torch.float32)
     present_N1HW = (values.amax(dim=1, keepdim=True) > 0).to(torch.float32)
     return (values - mean_C[:, None, None]) / std_C[:, None, None] * present_N1HW
+
+
+def example_inputs(manifest: Manifest) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inputs that a graph is traced with: digital numbers, mean, deviation."""
+    batch, rows, cols = _EXAMPLE_TILES
+    bands, side = len(manifest.bands), manifest.multiple_px
+    return (
+        torch.ones(batch, bands, rows * side, cols * side, dtype=torch.uint16),
+        torch.zeros(bands),
+        torch.ones(bands),
+    )

@@ -6,7 +6,6 @@ A `checkpoint-199.pth` is a pickle of `model`, `optimizer`, `epoch`, `scaler` an
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ from mmearth_infer.contract.bands import (
     find_band,
 )
 from mmearth_infer.contract.normalize import PRETRAINING_SOURCE, pretraining_statistics
+from mmearth_infer.disk import sha256_of
 from mmearth_infer.errors import ModelError
 from mmearth_training.encoder_checkpoint import (
     EncoderCheckpoint,
@@ -82,8 +82,6 @@ def load_published(path: Path) -> EncoderCheckpoint:
         raise ModelError(f"`{path}` holds no weights of an encoder", hint=_HINT)
     original_stem = not any(key.startswith("initial_conv.") for key in state)
     args = getattr(content.get("args"), "__dict__", {})
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     config = _infer_config(state, original_stem=original_stem, path=path)
     _check(config, state, args, path)
     check_finite(state, path)
@@ -96,7 +94,7 @@ def load_published(path: Path) -> EncoderCheckpoint:
         crop_px=_crop_px(args, path) or PATCHES_A_SIDE * config.patch_px,
         statistics=pretraining_statistics(bands),
         statistics_source=PRETRAINING_SOURCE,
-        sha256=sha256,
+        sha256=sha256_of(path),
         facts={
             key: args[key]
             for key in _FACTS

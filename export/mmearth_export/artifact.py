@@ -7,8 +7,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 from mmearth_export.calibrate import freeze, read_windows
-from mmearth_export.formats import SUFFIXES, VERIFIED_BY, Format, build
+from mmearth_export.formats import LARGEST, SUFFIXES, VERIFIED_BY, Format, build
 from mmearth_export.precision import check_pair
+from mmearth_export.to_trt import check_host
 from mmearth_export.verify import verify
 from mmearth_infer.contract.manifest import (
     Architecture,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mmearth_export.calibrate import Tile
+    from mmearth_export.formats import Tiles
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_infer.contract.normalize import Statistics
     from mmearth_training.model.encoder import Encoder, EncoderConfig
@@ -70,6 +72,12 @@ class ExportConfig:
 
     grn_eps: float = 1e-4
     """Epsilon of window GRN; 1e-4 is what published dense inference uses."""
+
+    window_px: int = LARGEST[1]
+    """Side of the largest tile, for TensorRT, which compiles for sizes."""
+
+    batch_size: int = LARGEST[0]
+    """Tiles of its largest batch."""
 
     name: str | None = None
     """What the model is called; None for the checkpoint's size and patch."""
@@ -118,6 +126,8 @@ def export_model(config: ExportConfig) -> Manifest:
 
     """
     check_place(config.out, config.format, overwrite=config.overwrite)
+    if config.format == "trt":
+        check_host()
     checkpoint = load_encoder(config.checkpoint)
     encoder = checkpoint.encoder(
         replace(checkpoint.config, grn=config.grn, grn_eps=config.grn_eps)
@@ -153,7 +163,12 @@ def export_model(config: ExportConfig) -> Manifest:
         ),
     )
     return write_verified(
-        encoder, manifest, config.out, kind=config.format, tiles=tiles
+        encoder,
+        manifest,
+        config.out,
+        kind=config.format,
+        tiles=tiles,
+        largest=(config.batch_size, config.window_px, config.window_px),
     )
 
 
@@ -207,13 +222,14 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
     )
 
 
-def write_verified(
+def write_verified(  # noqa: PLR0913 -- what `build` takes, and where it goes
     encoder: Encoder,
     manifest: Manifest,
     out: Path,
     *,
     kind: Format = "onnx",
     tiles: Sequence[Tile] = (),
+    largest: Tiles = LARGEST,
 ) -> Manifest:
     """Export an encoder, compare the file with it, and only then keep the file.
 
@@ -223,7 +239,7 @@ def write_verified(
         StoreError: If the file cannot be written.
 
     """
-    artefact = build(kind, encoder, manifest, tiles)
+    artefact = build(kind, encoder, manifest, tiles, largest=largest)
     with disk_errors(out), files_beside(out, SUFFIXES[kind]) as aside:
         artefact.write(manifest, aside)
         model = open_model(aside, engine=VERIFIED_BY[kind], trusted=True)

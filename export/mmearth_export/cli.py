@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from mmearth_export.artifact import ExportConfig, GrnChoice, export_model
-from mmearth_export.formats import FORMATS
+from mmearth_export.formats import FORMATS, LARGEST
 from mmearth_export.precision import PRECISIONS
 from mmearth_infer.cli.options import json_option, scene_options, verbosity
 from mmearth_infer.contract.manifest import manifest_to_json
@@ -22,14 +22,15 @@ from mmearth_infer.contract.manifest import manifest_to_json
     required=True,
     type=click.Path(path_type=Path),
     metavar="MODEL",
-    help="Where the model file goes: MODEL.onnx, .xml or .pt2, as the format has it.",
+    help="Where the model file goes: MODEL.onnx, .xml, .pt2 or .engine, by format.",
 )
 @click.option(
     "--format",
     type=click.Choice(FORMATS),
     default="onnx",
     show_default=True,
-    help="Kind of model file; pt2 is the fastest, for CPUs like this one alone.",
+    help="Kind of model file; pt2 is the fastest, for CPUs like this one alone; trt "
+    "is for this GPU alone, and can be made where it is.",
 )
 @click.option(
     "--stage",
@@ -67,6 +68,23 @@ from mmearth_infer.contract.manifest import manifest_to_json
     default=1e-4,
     show_default=True,
     help="Epsilon of GRN; published dense inference has 1e-4, pretraining 1e-6.",
+)
+@click.option(
+    "--window",
+    "window_px",
+    type=click.IntRange(min=1),
+    default=LARGEST[1],
+    show_default=True,
+    metavar="PX",
+    help="Side of the largest tile of a trt model.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=LARGEST[0],
+    show_default=True,
+    metavar="N",
+    help="Tiles of the largest batch of a trt model.",
 )
 @click.option("--name", help="What the model is called. Default: its size and patch.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
-from mmearth_infer.engine.open import EngineName  # noqa: TC001 -- read at run time
+from mmearth_infer.engine.choice import EngineName  # noqa: TC001 -- read at run time
+
+Tiles = tuple[int, int, int]
+"""`(N, H, W)` of a batch."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from mmearth_infer.contract.manifest import Manifest
     from mmearth_training.model.encoder import Encoder
 
-Format = Literal["onnx", "openvino", "pt2"]
+Format = Literal["onnx", "openvino", "pt2", "trt"]
 """A kind of model file."""
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
@@ -23,6 +26,7 @@ SUFFIXES: Final[Mapping[Format, tuple[str, ...]]] = {
     "onnx": (".onnx",),
     "openvino": (".xml", ".bin"),
     "pt2": (".pt2",),
+    "trt": (".engine",),
 }
 """Suffix of the file, and of those that lie beside it."""
 
@@ -30,8 +34,13 @@ VERIFIED_BY: Final[Mapping[Format, EngineName]] = {
     "onnx": "onnxruntime",
     "openvino": "openvino",
     "pt2": "torch",
+    "trt": "tensorrt",
 }
 """Engine that a file is held against eager PyTorch with."""
+
+
+LARGEST: Final[Tiles] = (8, 672, 672)
+"""Largest batch of an engine of TensorRT when none is named: `mmearth embed`'s own."""
 
 
 class Artefact(Protocol):
@@ -43,7 +52,12 @@ class Artefact(Protocol):
 
 
 def build(
-    kind: Format, encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile] = ()
+    kind: Format,
+    encoder: Encoder,
+    manifest: Manifest,
+    tiles: Sequence[Tile] = (),
+    *,
+    largest: Tiles = LARGEST,
 ) -> Artefact:
     """Build an encoder into a kind of model.
 
@@ -52,11 +66,16 @@ def build(
         encoder: With GRN scope `window` or `frozen`.
         manifest: Says outputs and precision.
         tiles: What ranges of int8 are measured on.
+        largest: Largest batch, for what is compiled for sizes.
 
     Raises:
         ModelError: If it cannot be built.
 
     """
+    if kind == "trt":
+        from mmearth_export.to_trt import TrtArtefact  # noqa: PLC0415 -- an extra
+
+        return TrtArtefact(encoder, manifest, tiles, largest)
     return _BUILDERS[kind](encoder, manifest, tiles)
 
 

@@ -25,9 +25,10 @@ SUPPORTED: Final[Mapping[Format, tuple[Precision, ...]]] = {
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16", "bf16", "int8"),
     "pt2": ("fp32", "bf16"),
+    "trt": ("fp32", "fp16", "bf16", "int8"),
 }
-"""What each kind can be verified in on a CPU: ONNX Runtime has no bfloat16 there, and
-PyTorch's compiler no int8 of a graph that was calibrated elsewhere."""
+"""What each kind can be verified in where it runs: ONNX Runtime has no bfloat16 on a
+CPU, and PyTorch's compiler no int8 of a graph that was calibrated elsewhere."""
 
 KINDS: Final[Mapping[Precision, torch.dtype]] = {
     "fp32": torch.float32,

@@ -36,15 +36,29 @@ MAX_BYTES: Final = 2**31 - 2**24
 
 
 def precise_graph(
-    encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile], kind: torch.dtype
+    encoder: Encoder,
+    manifest: Manifest,
+    tiles: Sequence[Tile],
+    kind: torch.dtype,
+    *,
+    signed: bool = False,
 ) -> onnx.ModelProto:
-    """Trace an encoder in the precision of its manifest."""
+    """Trace an encoder in the precision of its manifest.
+
+    Args:
+        encoder: With GRN scope `window` or `frozen`, in evaluation mode.
+        manifest: Names outputs and precision.
+        tiles: What ranges of int8 are measured on.
+        kind: What the matrix products of the blocks are computed in.
+        signed: Whether activations in int8 are signed, and zero is zero.
+
+    """
     graph = encoder_graph(encoder, manifest, kind)
     if manifest.precision != "int8":
         return graph
     from mmearth_export.quantize import quantize  # noqa: PLC0415 -- slow to import
 
-    return quantize(graph, tiles)
+    return quantize(graph, tiles, signed=signed)
 
 
 def encoder_graph(

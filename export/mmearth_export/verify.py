@@ -49,6 +49,12 @@ def passed(row: Compared, allowed: Tolerance) -> bool:
     return near and row.p1_cosine >= allowed.p1_cosine
 
 
+def largest_case(manifest: Manifest) -> tuple[int, int, int]:
+    """Return tiles, height and width that hold every batch that is compared."""
+    tiles, rows, cols = (max(case[axis] for case in _CASES) for axis in range(3))
+    return tiles, rows * manifest.multiple_px, cols * manifest.multiple_px
+
+
 def verify(model: CompiledModel, encoder: Encoder, manifest: Manifest) -> Verification:
     """Compare a compiled model with the eager encoder it was made from.
 

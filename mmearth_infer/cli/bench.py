@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from mmearth_infer.cli.options import verbosity
+from mmearth_infer.cli.options import (
+    device_option,
+    threads_option,
+    trust_option,
+    verbosity,
+)
+from mmearth_infer.engine.choice import ENGINES, choose, every_choice, this_machine
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.engine.open import ENGINES, choose_engine, installed_engines
 from mmearth_infer.errors import MissingExtraError
 from mmearth_infer.read.demo import DEMO_NAME
 from mmearth_infer.run.bench import BenchConfig, Measured, bench
@@ -21,7 +26,7 @@ from mmearth_infer.run.bench import BenchConfig, Measured, bench
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mmearth_infer.engine.open import EngineName
+    from mmearth_infer.engine.choice import Choice, EngineChoice
 
 
 @click.command(name="bench")
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="All that are installed and run the file, the fastest of them, or one.",
 )
+@device_option
 @click.option(
     "--scene",
     default=DEMO_NAME,
@@ -68,13 +74,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Batches a turn.",
 )
-@click.option("--threads", default=0, metavar="N", help="Threads. Default: one a core.")
-@click.option(
-    "--trust-model",
-    "trusted",
-    is_flag=True,
-    help="Run .pt2 models, which hold machine code: only if you made them.",
-)
+@threads_option
+@trust_option
 @click.option(
     "--chart",
     type=click.Path(path_type=Path),
@@ -82,10 +83,12 @@ if TYPE_CHECKING:
     help="Draw the speeds (needs the `train` extra).",
 )
 @verbosity
-def bench_command(
+def bench_command(  # noqa: PLR0913 -- one a flag
     *,
     models: tuple[Path, ...],
     engine: str,
+    device: str,
+    trust_model: bool,
     chart: Path | None,
     quiet: bool,
     **settings: Any,  # noqa: ANN401 -- fields of BenchConfig
@@ -94,7 +97,7 @@ def bench_command(
 
     Reading and writing are no part of it. The last line of stdout is JSON.
     """
-    pairs = _pairs(models or (BUILTIN_MODEL,), engine)
+    pairs = _pairs(models or (BUILTIN_MODEL,), engine, device)
     if chart is not None:
         _check_chart()
 
@@ -102,7 +105,8 @@ def bench_command(
         if not quiet:
             click.echo(text, err=True)
 
-    rows, peak = bench(pairs, BenchConfig(**settings), tell=tell)
+    config = BenchConfig(trusted=trust_model, **settings)
+    rows, peak = bench(pairs, config, tell=tell)
     if not quiet:
         _print(rows, peak)
     if chart is not None:
@@ -111,15 +115,20 @@ def bench_command(
     click.echo(json.dumps({"peak_gflops": peak, "engines": said}))
 
 
-def _pairs(models: Sequence[Path], engine: str) -> list[tuple[Path, EngineName]]:
+def _pairs(
+    models: Sequence[Path], engine: str, device: str
+) -> list[tuple[Path, Choice]]:
     """Return each model with each engine it is measured on."""
-    pairs: list[tuple[Path, EngineName]] = []
+    machine = this_machine()
+    pairs: list[tuple[Path, Choice]] = []
     for path in models:
         if engine == "all":
-            pairs += [(path, name) for name in installed_engines(path)]
+            pairs += [
+                (path, choice) for choice in every_choice(path.suffix, device, machine)
+            ]
         else:
-            name, _ = choose_engine(path, engine)  # type: ignore[arg-type]  # one of them
-            pairs.append((path, name))
+            name = cast("EngineChoice", engine)  # click lets no other through
+            pairs.append((path, choose(path.suffix, name, device, machine)))
     return pairs
 
 
@@ -133,11 +142,16 @@ def _print(rows: Sequence[Measured], peak: float) -> None:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            *(row.model, row.engine, row.grn, row.precision),
+            *(row.model, _label(row), row.grn, row.precision),
             *(f"{row.mpx_per_s:.2f}", f"{row.peak_share:.0%}"),
             *(f"{row.memory_mb:.0f}", f"{row.start_s:.1f}"),
         )
     Console(stderr=True).print(table)
+
+
+def _label(row: Measured) -> str:
+    """Return the engine, and the device where it is not the processor."""
+    return row.engine if row.device == "cpu" else f"{row.engine}, {row.device}"
 
 
 def _check_chart() -> None:
@@ -156,7 +170,7 @@ def _draw(rows: Sequence[Measured], path: Path) -> None:
 
     figure = Figure(figsize=(8, 1 + 0.45 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    labels = [f"{row.model}\n{row.engine}" for row in rows]
+    labels = [f"{row.model}\n{_label(row)}" for row in rows]
     bars = axes.barh(labels, [row.mpx_per_s for row in rows], color="#3b6ea5")
     axes.bar_label(bars, [f"{row.mpx_per_s:.2f}" for row in rows], padding=3)
     axes.invert_yaxis()

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from mmearth_infer.cli.options import (
-    engine_options,
+    device_option,
+    engine_option,
     json_option,
     model_option,
     scene_options,
     stage_option,
+    threads_option,
     tiling_options,
+    trust_option,
     verbosity,
 )
 from mmearth_infer.cli.progress import BarProgress
@@ -22,7 +25,7 @@ from mmearth_infer.run.config import EmbedConfig
 from mmearth_infer.run.pipeline import embed as run_embed
 
 if TYPE_CHECKING:
-    from mmearth_infer.engine.open import EngineChoice
+    from mmearth_infer.engine.choice import EngineChoice
     from mmearth_infer.read.options import SceneOptions
     from mmearth_infer.run.report import Report
 
@@ -38,8 +41,9 @@ if TYPE_CHECKING:
     help="Where the store goes.",
 )
 @model_option
-@engine_options[0]
-@engine_options[1]
+@engine_option
+@device_option
+@trust_option
 @stage_option
 @tiling_options[0]
 @tiling_options[1]
@@ -48,15 +52,9 @@ if TYPE_CHECKING:
     "--batch-size",
     type=int,
     metavar="N",
-    help="Tiles a batch. Default: as many as make about 0.05 Mpx.",
+    help="Tiles a batch. Default: as many as make about 0.05 Mpx, on a GPU 3.6 Mpx.",
 )
-@click.option(
-    "--threads",
-    type=int,
-    default=0,
-    metavar="N",
-    help="Threads of the engine. Default: one a core.",
-)
+@threads_option
 @click.option("--overwrite", is_flag=True, help="Replace a store, once done.")
 @json_option
 @verbosity
@@ -66,6 +64,7 @@ def embed(  # noqa: PLR0913 -- one a flag
     out: Path,
     model: str | None,
     engine: EngineChoice,
+    device: str,
     trust_model: bool,
     stage: int | None,
     window_px: int | None,
@@ -88,6 +87,7 @@ def embed(  # noqa: PLR0913 -- one a flag
         out=out,
         model=Path(model) if model else BUILTIN_MODEL,
         engine=engine,
+        device=device,
         trust_model=trust_model,
         stage=stage,
         window_px=window_px,

@@ -20,8 +20,9 @@ from mmearth_infer.cli.options import (
     tiling_options,
     verbosity,
 )
+from mmearth_infer.engine.choice import ABLE, describe_engines, this_machine
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.engine.open import ENGINES_OF, read_file
+from mmearth_infer.engine.open import read_file
 from mmearth_infer.errors import StoreError
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.tiling import plan_scene
@@ -57,13 +58,14 @@ def info(  # noqa: PLR0913 -- one a flag
 ) -> None:
     """Explain a model, a scene or a store.
 
-    FILE is a model file (.onnx, .xml, .pt2), a store, or a scene. For a scene it
-    tells the bands, level and offset that were found, on what evidence, and the
-    windows that `mmearth embed` would need with the same options.
+    FILE is a model file (.onnx, .xml, .pt2, .engine), a store, or a scene. For a
+    model it tells what could run it here; for a scene the bands, level and offset
+    that were found, on what evidence, and the windows that `mmearth embed` would
+    need with the same options.
     """
     del quiet  # what is asked for is always said
     path = Path(file)
-    if path.suffix in ENGINES_OF:
+    if path.suffix in ABLE:
         facts = model_facts(path)
     elif os.path.exists(path / "zarr.json"):  # noqa: PTH110 -- never raises
         facts = store_facts(path)
@@ -103,6 +105,7 @@ def model_facts(path: Path) -> Facts:
         "GRN": f"{manifest.grn.scope}, eps {manifest.grn.eps:g}",
         "GRN measured on": manifest.grn.source,
         "precision": manifest.precision,
+        "run by": describe_engines(path.suffix, this_machine()),
         "checkpoint": manifest.provenance.checkpoint,
         "checkpoint sha256": manifest.provenance.checkpoint_sha256,
         "statistics from": manifest.provenance.statistics,

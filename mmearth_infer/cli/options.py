@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from mmearth_infer.engine.open import ENGINES
+from mmearth_infer.engine.choice import ENGINES, check_device
 from mmearth_infer.read.options import OffsetChoice, SceneOptions, parse_bands
 
 if TYPE_CHECKING:
@@ -106,21 +106,35 @@ model_option = click.option(
     help="Model file. Default: the built-in one, which is untrained.",
 )
 
-engine_options = (
-    click.option(
-        "--engine",
-        type=click.Choice(["auto", *ENGINES]),
-        default="auto",
-        show_default=True,
-        help="Library that runs the model; auto: the fastest that is installed.",
-    ),
-    click.option(
-        "--trust-model",
-        is_flag=True,
-        help="Run a .pt2 model, which holds machine code: only if you made it.",
-    ),
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", *ENGINES]),
+    default="auto",
+    show_default=True,
+    help="Library that runs the model; auto: the fastest that is installed.",
 )
-"""Options about what runs the model."""
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    callback=lambda _context, _parameter, value: check_device(value),
+    help="What it computes on: cpu, cuda, cuda:1; auto: a GPU if there is one.",
+)
+
+trust_option = click.option(
+    "--trust-model",
+    is_flag=True,
+    help="Run a .pt2 or .engine, which hold machine code: only if you made them.",
+)
+
+threads_option = click.option(
+    "--threads",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Threads of the engine. Default: one a core.",
+)
 
 stage_option = click.option(
     "--stage",

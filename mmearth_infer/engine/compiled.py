@@ -36,6 +36,9 @@ class CompiledModel:
     why: str
     """Why it is this library."""
 
+    warnings: tuple[str, ...] = ()
+    """What a user should know before trusting its outputs."""
+
     def __post_init__(self) -> None:
         """Refuse a graph whose inputs or outputs are not what the manifest says.
 
@@ -56,14 +59,35 @@ class CompiledModel:
                 hint=HINT_EXPORT,
             )
 
-    def engine(self, *, level: ProductLevel, output: Output) -> BoundEngine:
+    def engine(
+        self,
+        *,
+        level: ProductLevel,
+        output: Output,
+        largest: tuple[int, int, int] | None = None,
+    ) -> BoundEngine:
         """Bind the model to a product level and an output.
 
+        Args:
+            level: Whose statistics.
+            output: Which map.
+            largest: The largest batch to come, `(N, H, W)`; libraries that compile
+                for sizes do so now.
+
         Raises:
-            ModelError: If it has no statistics for the level.
+            ModelError: If it has no statistics for the level, or does not run such
+                batches.
 
         """
         numbers = self.file.manifest.statistics_for(level)
+        if largest is not None:
+            try:
+                self.runtime.prepare(largest)
+            except RuntimeFailure as error:
+                raise ModelError(
+                    f"`{self.file.path}` cannot be made ready: {error}",
+                    hint="choose another --window or --batch-size",
+                ) from error
         return BoundEngine(self.runtime, numbers, output)
 
 

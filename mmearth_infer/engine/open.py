@@ -3,65 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.contract.manifest import manifest_from_json
+from mmearth_infer.engine.choice import (
+    KINDS,
+    MACHINE_CODE,
+    UNPROVEN,
+    choose,
+    this_machine,
+)
 from mmearth_infer.engine.compiled import HINT_EXPORT, CompiledModel
 from mmearth_infer.engine.model import ModelFile, read_model
 from mmearth_infer.engine.package import MANIFEST, read_extra
 from mmearth_infer.engine.runtime import RuntimeFailure
-from mmearth_infer.errors import ManifestError, MissingExtraError, ModelError
+from mmearth_infer.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mmearth_infer.contract.manifest import Manifest
+    from mmearth_infer.engine.choice import Choice, EngineChoice
     from mmearth_infer.engine.runtime import Runtime
-
-EngineName = Literal["onnxruntime", "openvino", "torch"]
-"""A library that runs models."""
-
-EngineChoice = Literal["auto", EngineName]
-"""One of them, or the fastest that is installed and runs the file."""
-
-ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
-
-ENGINES_OF: Final[Mapping[str, tuple[EngineName, ...]]] = {
-    ".onnx": ("onnxruntime", "openvino"),
-    ".xml": ("openvino",),
-    ".pt2": ("torch",),
-}
-"""What runs a file, by its suffix, the fastest first (docs/benchmarks/engines.md)."""
-
-KINDS: Final[Mapping[str, str]] = {
-    ".onnx": "an ONNX model",
-    ".xml": "an OpenVINO model",
-    ".pt2": "a PyTorch package",
-}
-"""What a file is, by its suffix."""
-
-EXTRAS: Final[Mapping[EngineName, str]] = {
-    "onnxruntime": "cpu",
-    "openvino": "openvino",
-    "torch": "train",
-}
-"""Extra that brings a library; each is imported by the name of its engine."""
+NEVER_RUN: Final = (
+    "was never run by those who wrote this: compare its embeddings with those of "
+    "--device cpu, and tell us"
+)
+"""Said of engines on devices that we had none of."""
 
 
 def open_model(
     path: str | Path,
     *,
     engine: EngineChoice = "auto",
+    device: str = "auto",
     threads: int = 0,
     trusted: bool = False,
 ) -> CompiledModel:
-    """Open a model file on the CPU.
+    """Open a model file.
 
     Args:
-        path: The file: `.onnx`, OpenVINO's `.xml`, or PyTorch's `.pt2`.
+        path: The file: `.onnx`, OpenVINO's `.xml`, PyTorch's `.pt2` or TensorRT's
+            `.engine`.
         engine: What runs it.
+        device: `cpu`, `cuda`, `cuda:1` and so on; `auto` for a GPU if there is one.
         threads: Threads of one operator; 0 for one a core.
         trusted: Whether a file may be run that holds machine code.
 
@@ -72,60 +56,24 @@ def open_model(
 
     """
     path = Path(path)
-    name, why = choose_engine(path, engine)
-    if path.suffix == ".pt2" and not trusted:
+    choice = choose(path.suffix, engine, device, this_machine())
+    if path.suffix in MACHINE_CODE and not trusted:
         raise ModelError(
             f"`{path}` holds machine code, which would be run as a program",
             hint="--trust-model runs it; do so only if you made it, or trust who did",
         )
     try:
-        file, runtime = _OPEN[name](path, threads)
+        file, runtime = _OPEN[choice.engine](path, choice, threads)
     except RuntimeFailure as error:
         what = KINDS.get(path.suffix, KINDS[".onnx"])
         raise ModelError(
-            f"`{path}` is not {what} that {name} can open: {error}", hint=HINT_EXPORT
+            f"`{path}` is not {what} that {choice.engine} can open: {error}",
+            hint=HINT_EXPORT,
         ) from error
-    return CompiledModel(file=file, runtime=runtime, why=why)
-
-
-def installed_engines(path: Path) -> tuple[EngineName, ...]:
-    """Return what is installed and runs a file, the fastest first.
-
-    Raises:
-        MissingExtraError: If nothing is.
-
-    """
-    able = ENGINES_OF.get(path.suffix, ENGINES_OF[".onnx"])
-    there = tuple(name for name in able if find_spec(name))
-    if not there:
-        raise MissingExtraError(f"engine {able[0]}", extra=EXTRAS[able[0]])
-    return there
-
-
-def choose_engine(path: Path, engine: EngineChoice) -> tuple[EngineName, str]:
-    """Return what runs a file, and why.
-
-    Raises:
-        ModelError: If nothing runs such files, or not what was asked for.
-        MissingExtraError: If it is not installed.
-
-    """
-    able = ENGINES_OF.get(path.suffix, ENGINES_OF[".onnx"])
-    if engine != "auto" and engine not in able:
-        raise ModelError(
-            f"{engine} does not run `{path.suffix}` files",
-            hint=f"{' and '.join(able)} do; `mmearth export --format` makes others",
-        )
-    if engine != "auto":
-        if not find_spec(engine):
-            raise MissingExtraError(f"engine {engine}", extra=EXTRAS[engine])
-        return engine, "it was asked for"
-    there = installed_engines(path)
-    if len(able) == 1:
-        return there[0], f"it alone runs `{path.suffix}` files"
-    if there[0] == able[0]:
-        return there[0], f"it is the fastest that runs `{path.suffix}` files"
-    return there[0], f"the fastest, {able[0]}, is not installed"
+    warnings = file.warnings
+    if choice.kind in UNPROVEN:
+        warnings += (f"{choice.engine} on a GPU {NEVER_RUN}",)
+    return CompiledModel(file=file, runtime=runtime, why=choice.why, warnings=warnings)
 
 
 def read_file(path: str | Path) -> ModelFile:
@@ -138,8 +86,8 @@ def read_file(path: str | Path) -> ModelFile:
 
     """
     path = Path(path)
-    if path.suffix != ".pt2":
-        return open_model(path, threads=1).file
+    if path.suffix not in MACHINE_CODE:
+        return open_model(path, device="cpu", threads=1).file
     try:
         return _read_package(path)
     except RuntimeFailure as error:
@@ -152,16 +100,18 @@ def _read_package(path: Path) -> ModelFile:
     return ModelFile(path=path, digest=digest, manifest=manifest)
 
 
-def _open_ort(path: Path, threads: int) -> tuple[ModelFile, Runtime]:
-    from mmearth_infer.engine.ort import OrtRuntime  # noqa: PLC0415 -- an extra
+def _open_ort(path: Path, choice: Choice, threads: int) -> tuple[ModelFile, Runtime]:
+    from mmearth_infer.engine.ort import OrtRuntime, providers_for  # noqa: PLC0415 -- an extra
 
     content = read_model(path)
-    runtime = OrtRuntime(content, threads=threads)
+    runtime = OrtRuntime(content, providers_for(choice), threads=threads)
     manifest = _manifest(runtime.manifest(), path)
     return ModelFile(path=path, digest=_digest(content), manifest=manifest), runtime
 
 
-def _open_openvino(path: Path, threads: int) -> tuple[ModelFile, Runtime]:
+def _open_openvino(
+    path: Path, _choice: Choice, threads: int
+) -> tuple[ModelFile, Runtime]:
     from mmearth_infer.engine.openvino import OpenvinoRuntime  # noqa: PLC0415 -- an extra
 
     content = read_model(path)
@@ -174,7 +124,7 @@ def _open_openvino(path: Path, threads: int) -> tuple[ModelFile, Runtime]:
     return ModelFile(path=path, digest=digest, manifest=manifest), runtime
 
 
-def _open_torch(path: Path, threads: int) -> tuple[ModelFile, Runtime]:
+def _open_torch(path: Path, _choice: Choice, threads: int) -> tuple[ModelFile, Runtime]:
     from mmearth_infer.engine.torch_aot import TorchRuntime  # noqa: PLC0415 -- an extra
 
     file = _read_package(path)
@@ -182,8 +132,24 @@ def _open_torch(path: Path, threads: int) -> tuple[ModelFile, Runtime]:
     return file, TorchRuntime(path, outputs=outputs, threads=threads)
 
 
+def _open_tensorrt(
+    path: Path, choice: Choice, _threads: int
+) -> tuple[ModelFile, Runtime]:
+    from mmearth_infer.engine.trt.runtime import (  # noqa: PLC0415 -- an extra
+        TensorrtRuntime,
+    )
+
+    if path.suffix == ".engine":
+        file = _read_package(path)
+        return file, TensorrtRuntime(file, None, gpu=choice.gpu)
+    file = read_file(path)
+    return file, TensorrtRuntime(file, read_model(path), gpu=choice.gpu)
+
+
 _OPEN: Final = {
     "onnxruntime": _open_ort,
+    "onnxruntime-tensorrt": _open_ort,
+    "tensorrt": _open_tensorrt,
     "openvino": _open_openvino,
     "torch": _open_torch,
 }

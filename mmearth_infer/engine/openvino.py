@@ -93,6 +93,9 @@ class OpenvinoRuntime:
             for port in (*self._model.inputs, *self._model.outputs)
         }
 
+    def prepare(self, largest: tuple[int, int, int]) -> None:
+        """Do nothing: it runs batches of any size."""
+
     def run(
         self, output: str, feeds: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:

@@ -1,11 +1,13 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or a GPU, there also by way of TensorRT."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as status
+from platformdirs import user_cache_path
 
 from mmearth_infer.contract.manifest import METADATA_KEY
 from mmearth_infer.engine.runtime import Axes, RuntimeFailure
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from mmearth_infer.engine.choice import Choice
 
 _ERRORS: Final = (
     status.Fail,
@@ -26,34 +30,90 @@ _ERRORS: Final = (
 )
 _QUIET: Final = 3
 
+Provider = tuple[str, dict[str, str]]
+"""An execution provider, and its settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Providers:
+    """What ONNX Runtime computes with, in order of preference."""
+
+    name: str
+    """What `--engine` calls it."""
+
+    device: str
+    """`cpu`, or `cuda:0` and so on."""
+
+    those: tuple[Provider, ...]
+    """The providers; the first is the one that is meant."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Kind and number of the device, as ONNX Runtime counts."""
+        kind, _, number = self.device.partition(":")
+        return kind, int(number or 0)
+
+
+def providers_for(choice: Choice) -> Providers:
+    """Return what a choice means to ONNX Runtime.
+
+    float32 is float32: products in TF32, the default on GPUs, would be beyond the
+    tolerance of the gate. TensorRT's engines are kept between runs.
+    """
+    cpu: Provider = ("CPUExecutionProvider", {})
+    if choice.kind == "cpu":
+        return Providers(name=choice.engine, device="cpu", those=(cpu,))
+    number = str(choice.gpu)
+    cuda: Provider = ("CUDAExecutionProvider", {"device_id": number, "use_tf32": "0"})
+    if choice.engine == "onnxruntime":
+        those: tuple[Provider, ...] = (cuda, cpu)
+    else:
+        folder = str(user_cache_path("mmearth") / "onnxruntime-tensorrt")
+        settings = {
+            "device_id": number,
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": folder,
+        }
+        those = (("TensorrtExecutionProvider", settings), cuda, cpu)
+    return Providers(name=choice.engine, device=choice.device, those=those)
+
 
 class OrtRuntime:
     """An ONNX file in ONNX Runtime."""
 
-    name: str = "onnxruntime"
     version: str = ort.__version__
-    device: str = "cpu"
 
-    def __init__(self, content: bytes, *, threads: int) -> None:
+    def __init__(self, content: bytes, providers: Providers, *, threads: int) -> None:
         """Open a file.
 
         Args:
             content: The ONNX file.
+            providers: What it computes with.
             threads: Threads of one operator; 0 for one a core.
 
         Raises:
-            RuntimeFailure: If it is no ONNX model.
+            RuntimeFailure: If it is no ONNX model, or the provider does not start:
+                ONNX Runtime would go on without it.
 
         """
+        self.name, self.device = providers.name, providers.device
+        self._place = providers.place
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _QUIET
+        if self.device != "cpu":
+            ort.preload_dlls()  # CUDA's libraries where pip put them
         try:
             self._session = ort.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
+                content, options, providers=list(providers.those)
             )
         except _ERRORS as error:
             raise RuntimeFailure(error) from error
+        meant, started = providers.those[0][0], self._session.get_providers()
+        if meant not in started:
+            raise RuntimeFailure(f"{meant} does not start, only {', '.join(started)}")
 
     def manifest(self) -> str | None:
         """Return the manifest in the file's metadata."""
@@ -68,13 +128,33 @@ class OrtRuntime:
             for node in (*self._session.get_inputs(), *self._session.get_outputs())
         }
 
+    def prepare(self, largest: tuple[int, int, int]) -> None:
+        """Do nothing: it runs batches of any size."""
+
     def run(
         self, output: str, feeds: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
         """Return one output."""
         try:
-            (features,) = self._session.run([output], dict(feeds))
+            if self.device == "cpu":
+                (features,) = self._session.run([output], dict(feeds))
+            else:
+                features = self._run_bound(output, feeds)
         except _ERRORS as error:
             raise RuntimeFailure(error) from error
+        found: NDArray[np.float32] = features
+        return found
+
+    def _run_bound(
+        self, output: str, feeds: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        """Return one output; what goes in and comes out is placed on the device."""
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            placed = ort.OrtValue.ortvalue_from_numpy(array, *self._place)
+            binding.bind_ortvalue_input(name, placed)
+        binding.bind_output(output, *self._place)
+        self._session.run_with_iobinding(binding)
+        (features,) = binding.copy_outputs_to_cpu()
         found: NDArray[np.float32] = features
         return found

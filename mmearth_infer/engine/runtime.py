@@ -44,6 +44,15 @@ class Runtime(Protocol):
         """Return axes of inputs and outputs by name; None if the file knows none."""
         ...
 
+    def prepare(self, largest: tuple[int, int, int]) -> None:
+        """Make ready for batches up to `(N, H, W)`; most libraries need not.
+
+        Raises:
+            RuntimeFailure: If the library cannot run such batches.
+
+        """
+        ...
+
     def run(
         self, output: str, feeds: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:

@@ -64,6 +64,9 @@ class TorchRuntime:
         """Return None: inputs and outputs have no names in a package."""
         return None
 
+    def prepare(self, largest: tuple[int, int, int]) -> None:
+        """Do nothing: it runs batches of any size."""
+
     def run(
         self, output: str, feeds: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:

@@ -106,6 +106,11 @@ class TilePlan:
             width=last + self.tile_width - first,
         )
 
+    @property
+    def tile_px(self) -> tuple[int, int]:
+        """Height and width of a tile in pixels."""
+        return self.tile_height * self.stride_px, self.tile_width * self.stride_px
+
     def tiles(self, row: Span) -> Iterator[Tile]:
         """Yield the tiles of one row, from west to east."""
         for col in self.cols:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_infer.contract.manifest import Architecture, Manifest
-    from mmearth_infer.engine.open import EngineName
+    from mmearth_infer.engine.choice import Choice
 
 PEAK_SIDE: Final = 2048
 """Side of the matrices whose product is the machine's peak."""
@@ -79,6 +79,9 @@ class Measured:
     engine: str
     """The library, and its version."""
 
+    device: str
+    """What it computed on."""
+
     grn: str
     """Scope of GRN."""
 
@@ -89,7 +92,7 @@ class Measured:
     """Millions of pixels a second, the median of all turns."""
 
     peak_share: float
-    """Share of the machine's fp32 matrix product that this is."""
+    """Share of the processor's fp32 matrix product that this is."""
 
     memory_mb: float
     """Peak resident memory of its process, MB of 2**20 bytes."""
@@ -105,6 +108,9 @@ class _Turn:
     engine: str
     """The library, and its version."""
 
+    device: str
+    """What it computed on."""
+
     seconds: float
     """Seconds a batch, the median of some."""
 
@@ -116,7 +122,7 @@ class _Turn:
 
 
 def bench(
-    pairs: Sequence[tuple[Path, EngineName]],
+    pairs: Sequence[tuple[Path, Choice]],
     config: BenchConfig,
     *,
     tell: Callable[[str], None] = lambda _: None,
@@ -124,7 +130,7 @@ def bench(
     """Measure engines.
 
     Args:
-        pairs: Model files, each with an engine that runs it.
+        pairs: Model files, each with an engine and a device that run it.
         config: How.
         tell: Is told what is being measured.
 
@@ -147,9 +153,9 @@ def bench(
     turns: list[list[_Turn]] = [[] for _ in pairs]
     peaks = []
     for number in range(config.turns):
-        for (path, engine), done in zip(pairs, turns, strict=True):
-            tell(f"turn {number + 1} of {config.turns}: {path.name} by {engine}")
-            done.append(_apart(path, engine, config))
+        for (path, choice), done in zip(pairs, turns, strict=True):
+            tell(f"turn {number + 1} of {config.turns}: {path.name} by {choice.engine}")
+            done.append(_apart(path, choice, config))
         peaks.append(peak_gflops())
     peak = statistics.median(peaks)
     pixels = config.batch_size * config.window_px**2
@@ -161,6 +167,7 @@ def bench(
             Measured(
                 model=path.name,
                 engine=done[0].engine,
+                device=done[0].device,
                 grn=manifest.grn.scope,
                 precision=manifest.precision,
                 mpx_per_s=pixels / seconds / 1e6,
@@ -197,24 +204,26 @@ def _stem_flops(made: Architecture, bands: int) -> float:
     return 2.0 * 9 * bands * made.dims[0] + 2.0 * made.dims[0]
 
 
-def _apart(path: Path, engine: EngineName, config: BenchConfig) -> _Turn:
+def _apart(path: Path, choice: Choice, config: BenchConfig) -> _Turn:
     """Measure one engine in a process of its own."""
     context = get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        found = pool.submit(_measure, path, engine, config).result()
+        found = pool.submit(_measure, path, choice, config).result()
     if isinstance(found, MMEarthError):
         raise found
     return found
 
 
-def _measure(
-    path: Path, engine: EngineName, config: BenchConfig
-) -> _Turn | MMEarthError:
+def _measure(path: Path, choice: Choice, config: BenchConfig) -> _Turn | MMEarthError:
     """Measure one engine in this process; an error is returned, hint and all."""
     started = time.perf_counter()
     try:
         model = open_model(
-            path, engine=engine, threads=config.threads, trusted=config.trusted
+            path,
+            engine=choice.engine,
+            device=choice.device,
+            threads=config.threads,
+            trusted=config.trusted,
         )
         manifest = model.file.manifest
         dn_NCHW, level = read_tiles(manifest, config)
@@ -230,6 +239,7 @@ def _measure(
         return error
     return _Turn(
         engine=f"{model.runtime.name} {model.runtime.version}",
+        device=model.runtime.device,
         seconds=statistics.median(seconds),
         memory_mb=(peak_rss_bytes() or 0) / 2**20,
         start_s=start_s,

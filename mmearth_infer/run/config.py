@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 -- the type of a field
 from typing import Final
 
+from mmearth_infer.engine.choice import EngineChoice  # noqa: TC001 -- a field's type
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.engine.open import EngineChoice  # noqa: TC001 -- a field's type
 from mmearth_infer.errors import WindowError
 from mmearth_infer.read.options import SceneOptions
 
@@ -30,6 +30,9 @@ class EmbedConfig:
 
     engine: EngineChoice = "auto"
     """What runs the model; `auto` for the fastest that is installed."""
+
+    device: str = "auto"
+    """What it computes on: `cpu`, `cuda`, `cuda:1`; `auto` for a GPU if there is."""
 
     trust_model: bool = False
     """Run a model file that holds machine code."""

@@ -90,10 +90,16 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             model = open_model(
                 config.model,
                 engine=config.engine,
+                device=config.device,
                 threads=config.threads,
                 trusted=config.trust_model,
             )
-            log.info("engine %s: %s", model.runtime.name, model.why)
+            log.info(
+                "engine %s on %s: %s",
+                model.runtime.name,
+                model.runtime.device,
+                model.why,
+            )
             manifest = model.file.manifest
             output = manifest.output(config.stage)
             source = stack.enter_context(
@@ -105,7 +111,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                 )
             )
         scene = source.scene
-        notes = (*model.file.warnings, *scene.warnings)
+        notes = (*model.warnings, *scene.warnings)
         for note in notes:
             log.warning(note)
         plan = plan_scene(
@@ -118,7 +124,15 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         if 1 in (plan.height, plan.width):
             notes = (*notes, SINGLE_ROW)
             log.warning(SINGLE_ROW)
-        engine = model.engine(level=scene.level, output=output)
+        batch_size = tiles_per_batch(
+            config.batch_size, plan, device=model.runtime.device
+        )
+        with watch.busy("open"):
+            engine = model.engine(
+                level=scene.level,
+                output=output,
+                largest=(batch_size, *plan.tile_px),
+            )
         sink = stack.enter_context(
             ZarrSink(
                 config.out,
@@ -135,7 +149,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             sink,
             plan=plan,
             channels=output.channels,
-            batch_size=tiles_per_batch(config.batch_size, plan),
+            batch_size=batch_size,
             panel_cells=PANEL_PX // plan.stride_px,
             watch=watch,
             progress=progress or NoProgress(),

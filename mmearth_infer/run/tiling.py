@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 BATCH_PIXELS: Final = 224 * 224
 """Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
 
+GPU_BATCH_PIXELS: Final = 8 * 672 * 672
+"""Likewise on a GPU. Not measured, for want of one: a guess at what keeps it busy."""
+
 DEFAULT_WINDOW_PX: Final = 672
 """Side of a tile when it is not given (docs/benchmarks/defaults.md)."""
 
@@ -67,7 +70,8 @@ def plan_scene(
     )
 
 
-def tiles_per_batch(asked: int | None, plan: TilePlan) -> int:
-    """Return the tiles of a batch: what was asked, or what `BATCH_PIXELS` hold."""
-    tile_px = plan.tile_height * plan.tile_width * plan.stride_px**2
-    return asked or max(BATCH_PIXELS // tile_px, 1)
+def tiles_per_batch(asked: int | None, plan: TilePlan, *, device: str = "cpu") -> int:
+    """Return the tiles of a batch: what was asked, or what fills the device."""
+    height, width = plan.tile_px
+    fill = BATCH_PIXELS if device == "cpu" else GPU_BATCH_PIXELS
+    return asked or max(fill // (height * width), 1)

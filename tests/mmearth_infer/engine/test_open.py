@@ -5,56 +5,26 @@ from __future__ import annotations
 import json
 import zipfile
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from mmearth_infer.engine import open as opening
+from mmearth_infer.engine import choice
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.engine.open import choose_engine, open_model, read_file
-from mmearth_infer.errors import ManifestError, MissingExtraError, ModelError
+from mmearth_infer.engine.open import open_model, read_file
+from mmearth_infer.errors import ManifestError, ModelError
 from tests.helpers.scenes import random_dn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import Ran
 
 needs_openvino = pytest.mark.skipif(
     find_spec("openvino") is None, reason="OpenVINO is not installed"
 )
-
-
-def test_auto_takes_the_fastest_and_says_so() -> None:
-    name, why = choose_engine(Path("m.onnx"), "auto")
-    assert name == "onnxruntime"
-    assert why == "it is the fastest that runs `.onnx` files"
-    assert choose_engine(Path("m.onnx"), "onnxruntime")[1] == "it was asked for"
-
-
-def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "find_spec", lambda name: name == "openvino" or None)
-    assert choose_engine(Path("m.onnx"), "auto") == (
-        "openvino",
-        "the fastest, onnxruntime, is not installed",
-    )
-    with pytest.raises(MissingExtraError, match="`engine onnxruntime` needs") as caught:
-        choose_engine(Path("m.onnx"), "onnxruntime")
-    assert "mmearth-infer[cpu]" in (caught.value.hint or "")
-    monkeypatch.setattr(opening, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError):
-        choose_engine(Path("m.pt2"), "auto")
-
-
-@pytest.mark.parametrize(
-    ("name", "engine"), [("m.pt2", "onnxruntime"), ("m.xml", "torch"), ("m", "torch")]
-)
-def test_an_engine_that_does_not_run_the_file(name: str, engine: str) -> None:
-    with pytest.raises(ModelError, match=f"{engine} does not run") as caught:
-        choose_engine(Path(name), engine)  # type: ignore[arg-type]
-    assert "--format" in (caught.value.hint or "")
 
 
 @needs_openvino
@@ -101,7 +71,7 @@ def test_machine_code_is_not_run_unasked(
     tmp_path: Path, mmearth: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not by `embed`, and not by `info`, which reads the manifest alone."""
-    monkeypatch.setattr(opening, "find_spec", lambda _: True)
+    monkeypatch.setattr(choice, "find_spec", lambda _: True)
     path = tmp_path / "m.pt2"
     with zipfile.ZipFile(path, "w") as package:
         package.writestr("model/data/aotinductor/model/run.so", b"not to be loaded")

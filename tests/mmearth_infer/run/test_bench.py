@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mmearth_infer.engine.choice import installed, this_machine
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.engine.open import installed_engines, read_file
+from mmearth_infer.engine.open import read_file
 from mmearth_infer.run.bench import flops_per_px
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ def test_operations_a_pixel() -> None:
 
 
 def test_every_engine_side_by_side(mmearth: Callable[..., Ran], tmp_path: Path) -> None:
-    ran = mmearth("bench", "--window", 96, "--turns", 1, "--repeats", 1)
+    ran = mmearth(
+        "bench", "--device", "cpu", "--window", 96, "--turns", 1, "--repeats", 1
+    )
     assert ran.code == 0, ran.stderr
     report = json.loads(ran.stdout.splitlines()[-1])
     assert report["peak_gflops"] > 0
     engines = [row["engine"].split()[0] for row in report["engines"]]
-    assert engines == list(installed_engines(BUILTIN_MODEL))
+    assert engines == installed(".onnx", "cpu", this_machine())
     for row in report["engines"]:
         assert row["mpx_per_s"] > 0
         assert 0 < row["peak_share"] < 2

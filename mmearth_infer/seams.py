@@ -61,11 +61,23 @@ class Source(Protocol):
         """What is being read."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """What tells this scene from a changed one: names, sizes and times of files.
+
+        Equal strings mean equal pixels, for all that can be told without reading them.
+        """
+        ...
+
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return `dn_CHW`, digital numbers without offset, 0 where there are none.
 
         The window lies inside the scene. Only one thread reads at a time.
         """
+        ...
+
+    def classes(self, window: Window) -> NDArray[np.uint8] | None:
+        """Return `scl_HW`, scene classes of Sentinel-2, or None if it has none."""
         ...
 
 

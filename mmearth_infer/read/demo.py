@@ -81,6 +81,15 @@ class DemoSource:
             warnings=("the demo scene is synthetic: it shows the tool, not the Earth",),
         )
 
+    @property
+    def fingerprint(self) -> str:
+        """Always the same."""
+        return "demo"
+
+    def classes(self, window: Window) -> NDArray[np.uint8] | None:  # noqa: ARG002
+        """Return None: it has no scene classes."""
+        return None
+
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return `dn_CHW` of a window."""
         return self._dn_CHW[(slice(None), *window.slices)]

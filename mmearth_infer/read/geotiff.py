@@ -17,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from mmearth_infer.errors import SceneError
 from mmearth_infer.grid.window import Window
 from mmearth_infer.read.digital import blanked, check_values, to_dn
+from mmearth_infer.read.fingerprint import files_fingerprint
 from mmearth_infer.read.georeference import check_resolution, read_geobox
 from mmearth_infer.read.naming import name_bands, pick_bands
 from mmearth_infer.read.offset import darkest_dn, decide_offset
@@ -154,6 +155,15 @@ class GeoTiffSource:
         whole = Window(row=0, col=0, height=dataset.height, width=dataset.width)
         raw = self._read(whole, shape=shape).reshape(len(self._indexes), -1)
         return blanked(raw, nodata=self._nodata)
+
+    @property
+    def fingerprint(self) -> str:
+        """Name, sizes and times of the files that the scene consists of."""
+        return files_fingerprint(self._dataset.files)
+
+    def classes(self, window: Window) -> NDArray[np.uint8] | None:  # noqa: ARG002
+        """Return None: a raster file has no scene classes."""
+        return None
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return `dn_CHW` of a window inside the scene."""

@@ -17,6 +17,7 @@ import click
 from mmearth_export.artifact import ExportConfig, export_model
 from mmearth_export.formats import FORMATS, SUFFIXES, Format
 from mmearth_export.precision import SUPPORTED
+from mmearth_infer.engine.cuda import gpu_count
 from mmearth_infer.errors import VerificationError
 from tests.helpers.data import MAJORTOM
 from tests.helpers.random_checkpoint import write_random
@@ -25,7 +26,12 @@ from tests.helpers.random_checkpoint import write_random
 @click.command()
 @click.option("--size", "sizes", multiple=True, default=("atto", "tiny"))
 @click.option("--patch", "patches", multiple=True, type=int, default=(8, 16))
-@click.option("--format", "kinds", multiple=True, default=FORMATS)
+@click.option(
+    "--format",
+    "kinds",
+    multiple=True,
+    default=[kind for kind in FORMATS if kind != "trt" or gpu_count()],
+)
 def main(
     *, sizes: tuple[str, ...], patches: tuple[int, ...], kinds: tuple[Format, ...]
 ) -> None:

@@ -42,6 +42,13 @@ class ArraySource:
             offset_evidence="",
         )
 
+    @property
+    def fingerprint(self) -> str:
+        return "f"
+
+    def classes(self, window: Window) -> None:
+        """There are none."""
+
     def read(self, window: Window) -> np.ndarray:
         rows, cols = window.slices
         self.rows_read[rows] += 1

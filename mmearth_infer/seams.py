@@ -54,12 +54,10 @@ class Scene:
 
 
 class Source(Protocol):
-    """Something pixels are read from."""
+    """Something pixels are read from. Sources derive from it, for what most lack."""
 
-    @property
-    def scene(self) -> Scene:
-        """What is being read."""
-        ...
+    scene: Scene
+    """What is being read."""
 
     @property
     def fingerprint(self) -> str:
@@ -78,7 +76,17 @@ class Source(Protocol):
 
     def classes(self, window: Window) -> NDArray[np.uint8] | None:
         """Return `scl_HW`, scene classes of Sentinel-2, or None if it has none."""
-        ...
+        del window
+        return None
+
+    def wanted(self, window: Window) -> NDArray[np.bool_] | None:
+        """Return `wanted_HW`, pixels that are asked for; None if all are.
+
+        The others are read all the same: cells at the border of an area see what
+        lies beyond it.
+        """
+        del window
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +99,8 @@ class Swath:
     dn_CHW: NDArray[np.uint16]
     """Digital numbers; 0 where the scene has none, and beyond its edge."""
 
-    valid_hw: NDArray[np.float32]
-    """Share of each cell's pixels that hold data, 0 to 1."""
+    present_HW: NDArray[np.bool_]
+    """Pixels that hold data in any band and are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmearth_infer.grid.validity import present, valid_share
 from mmearth_infer.grid.window import Window
-from mmearth_infer.read.validity import valid_share
 from mmearth_infer.seams import Batch, Swath
 
 if TYPE_CHECKING:
@@ -41,18 +41,29 @@ def read_swaths(source: Source, plan: TilePlan) -> Iterator[Swath]:
             ).clipped(geobox.height, geobox.width)
             place = (slice(None), *fresh.seen_from(seen).slices)
             dn_CHW[place] = source.read(fresh)
+        inside = seen.clipped(geobox.height, geobox.width)
+        wanted_HW = source.wanted(inside)
+        if wanted_HW is not None:
+            margin = (
+                (0, seen.height - inside.height),
+                (0, seen.width - inside.width),
+            )
+            wanted_HW = np.pad(wanted_HW, margin)
         before = dn_CHW
         yield Swath(
-            row=row, dn_CHW=dn_CHW, valid_hw=valid_share(dn_CHW, plan.stride_px)
+            row=row,
+            dn_CHW=dn_CHW,
+            present_HW=present(dn_CHW, wanted_HW),
         )
 
 
 def cut_batches(swath: Swath, plan: TilePlan, *, size: int) -> Iterator[Batch]:
     """Yield the tiles of a swath whose core holds any data, `size` at a time."""
     frame = plan.swath_cells(swath.row)
+    valid_hw = valid_share(swath.present_HW, plan.stride_px)
     waiting: list[Tile] = []
     for tile in plan.tiles(swath.row):
-        if swath.valid_hw[tile.core.seen_from(frame).slices].any():
+        if valid_hw[tile.core.seen_from(frame).slices].any():
             waiting.append(tile)
         if len(waiting) == size:
             yield _stack(swath, frame, waiting, plan.stride_px)

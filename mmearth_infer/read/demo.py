@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from mmearth_infer.contract.bands import BANDS, L2A_BANDS
 from mmearth_infer.errors import BandError
 from mmearth_infer.grid.geobox import GeoBox
-from mmearth_infer.seams import Scene
+from mmearth_infer.seams import Scene, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ _PLOT_ANGLE: Final = 0.35
 _STREET_PX: Final = 3
 
 
-class DemoSource:
+class DemoSource(Source):
     """The built-in scene as a source."""
 
     def __init__(self, wanted: Sequence[str] | None = None) -> None:
@@ -85,10 +85,6 @@ class DemoSource:
     def fingerprint(self) -> str:
         """Always the same."""
         return "demo"
-
-    def classes(self, window: Window) -> NDArray[np.uint8] | None:  # noqa: ARG002
-        """Return None: it has no scene classes."""
-        return None
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return `dn_CHW` of a window."""

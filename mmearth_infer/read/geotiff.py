@@ -22,7 +22,7 @@ from mmearth_infer.read.georeference import check_resolution, read_geobox
 from mmearth_infer.read.naming import name_bands, pick_bands
 from mmearth_infer.read.offset import darkest_dn, decide_offset
 from mmearth_infer.read.product import decide_level, product_facts
-from mmearth_infer.seams import Scene
+from mmearth_infer.seams import Scene, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ _SAMPLE_PLACES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 _HINT_CORRUPT: Final = "the file may be cut off or damaged; compare it with its source"
 
 
-class GeoTiffSource:
+class GeoTiffSource(Source):
     """A raster file with all bands on one grid."""
 
     def __init__(
@@ -160,10 +160,6 @@ class GeoTiffSource:
     def fingerprint(self) -> str:
         """Name, sizes and times of the files that the scene consists of."""
         return files_fingerprint(self._dataset.files)
-
-    def classes(self, window: Window) -> NDArray[np.uint8] | None:  # noqa: ARG002
-        """Return None: a raster file has no scene classes."""
-        return None
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return `dn_CHW` of a window inside the scene."""

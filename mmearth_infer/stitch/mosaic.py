@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmearth_infer.grid.validity import valid_share
 from mmearth_infer.grid.window import Window
 from mmearth_infer.seams import Strip
 
@@ -75,7 +76,8 @@ class Mosaic:
             height=stop - start,
             width=self._plan.width,
         ).seen_from(self._plan.swath_cells(swath.row))
-        valid_hW = swath.valid_hw[kept.slices]
+        valid_hw = valid_share(swath.present_HW, self._plan.stride_px)
+        valid_hW = valid_hw[kept.slices]
         self._valid[here] = valid_hW
         self._features[:, here][:, valid_hW == 0] = np.nan
         last = stop == self._plan.height

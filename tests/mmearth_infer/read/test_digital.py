@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mmearth_infer.errors import SceneError
+from mmearth_infer.grid.validity import present, valid_share
 from mmearth_infer.read.digital import check_values, to_dn
-from mmearth_infer.read.validity import valid_share
 
 raw_dn = arrays(np.uint16, (3, 4, 5))
 
@@ -111,4 +111,4 @@ def test_valid_share_counts_pixels_with_any_band() -> None:
     dn[0, 0, 0] = dn[1, 0, 0] = dn[1, 1, 1] = 5
     dn[0, 2:, 4:] = 1
     expected = [[0.5, 0, 0], [0, 0, 1]]
-    np.testing.assert_array_equal(valid_share(dn, 2), np.float32(expected))
+    np.testing.assert_array_equal(valid_share(present(dn), 2), np.float32(expected))

@@ -20,7 +20,7 @@ from mmearth_infer.seams import Scene, Strip
 STRIDE = 4
 
 
-class ArraySource:
+class ArraySource(Source):
     """A scene in memory that counts how often each row is read."""
 
     def __init__(self, dn_CHW: np.ndarray) -> None:
@@ -45,9 +45,6 @@ class ArraySource:
     @property
     def fingerprint(self) -> str:
         return "f"
-
-    def classes(self, window: Window) -> None:
-        """There are none."""
 
     def read(self, window: Window) -> np.ndarray:
         rows, cols = window.slices

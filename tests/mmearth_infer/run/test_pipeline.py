@@ -15,7 +15,7 @@ from mmearth_infer.grid.plan import plan_tiles
 from mmearth_infer.grid.window import Window
 from mmearth_infer.run.pipeline import NoProgress, run
 from mmearth_infer.run.report import Stopwatch
-from mmearth_infer.seams import Scene, Strip
+from mmearth_infer.seams import Scene, Source, Strip
 
 STRIDE = 4
 

@@ -1,6 +1,7 @@
 """How a scene is cut into tiles, and which cells each tile answers for.
 
-A tile is the window the engine sees. Its halo is dropped, its core is kept.
+A tile is the window the engine sees. Its halo is dropped, its core is kept; where
+tiles are blended, the halo shares in the neighbours' cells instead.
 Tiles never reach beyond the grid, so that a tile's edge is either the scene's own
 edge, where the core goes to the edge too, or it has a halo. Along one axis, with
 tiles of 7 cells and a halo of 2:
@@ -13,13 +14,16 @@ tiles of 7 cells and a halo of 2:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mmearth_infer.errors import WindowError
 from mmearth_infer.grid.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Blend = Literal["none", "linear", "cosine"]
+"""How tiles that overlap make one map: cores side by side, or a weighted mean."""
 
 
 class Span(NamedTuple):
@@ -44,6 +48,32 @@ class Tile:
 
     core: Window
     """Cells it answers for."""
+
+    halo: int
+    """Cells it sees at least beyond a border of its core with a neighbour's."""
+
+    def extent(self, blend: Blend) -> Window:
+        """Return the cells it has a weight for: its core, or with the halos too."""
+        if blend == "none":
+            return self.core
+        inside = self.core.seen_from(self.cells)
+        top, left = max(inside.row - self.halo, 0), max(inside.col - self.halo, 0)
+        bottom = min(inside.row + inside.height + self.halo, self.cells.height)
+        right = min(inside.col + inside.width + self.halo, self.cells.width)
+        return Window(
+            row=self.cells.row + top,
+            col=self.cells.col + left,
+            height=bottom - top,
+            width=right - left,
+        )
+
+    def scaled(self, factor: int) -> Tile:
+        """Return the same tile on a grid that is `factor` times as fine."""
+        return Tile(
+            cells=self.cells.times(factor),
+            core=self.core.times(factor),
+            halo=self.halo * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +101,14 @@ class TilePlan:
     tile_width: int
     """Columns of cells every tile has."""
 
+    panel: tuple[int, int] | None = None
+    """First column of cells and the one after the last; None for those of the cores."""
+
+    @property
+    def halo(self) -> int:
+        """Cells of the halo."""
+        return self.halo_px // self.stride_px
+
     @property
     def height(self) -> int:
         """Rows of cells of the grid."""
@@ -79,12 +117,13 @@ class TilePlan:
     @property
     def first_col(self) -> int:
         """First column of cells; 0 but for a panel."""
-        return self.cols[0].core_start
+        return self.panel[0] if self.panel else self.cols[0].core_start
 
     @property
     def width(self) -> int:
         """Columns of cells of the grid, or of the panel."""
-        return self.cols[-1].core_stop - self.first_col
+        stop = self.panel[1] if self.panel else self.cols[-1].core_stop
+        return stop - self.first_col
 
     @property
     def cell_count(self) -> int:
@@ -127,9 +166,37 @@ class TilePlan:
                     height=row.core_stop - row.core_start,
                     width=col.core_stop - col.core_start,
                 ),
+                halo=self.halo,
             )
 
-    def panels(self, *, widest: int, multiple: int) -> Iterator[TilePlan]:
+    def scaled(self, factor: int) -> TilePlan:
+        """Return the same tiling on a grid that is `factor` times as fine.
+
+        Everything counted in cells is `factor` times as much; the grid still ends
+        with a whole cell of the coarse one.
+
+        Args:
+            factor: Divides the stride.
+
+        """
+        assert self.stride_px % factor == 0, "a cell is whole pixels"
+
+        def finer(axis: tuple[Span, ...]) -> tuple[Span, ...]:
+            return tuple(Span(*(cell * factor for cell in span)) for span in axis)
+
+        return replace(
+            self,
+            stride_px=self.stride_px // factor,
+            rows=finer(self.rows),
+            cols=finer(self.cols),
+            tile_height=self.tile_height * factor,
+            tile_width=self.tile_width * factor,
+            panel=self.panel and (self.panel[0] * factor, self.panel[1] * factor),
+        )
+
+    def panels(
+        self, *, widest: int, multiple: int, blend: Blend = "none"
+    ) -> Iterator[TilePlan]:
         """Cut the plan into panels side by side, from west to east.
 
         A panel has the tiles that any of its cells need, so that cells have the same
@@ -139,22 +206,20 @@ class TilePlan:
         Args:
             widest: Most columns of cells a panel has, at least `multiple`.
             multiple: Borders lie at multiples of this many cells.
+            blend: How tiles that overlap make one map.
 
         """
         step = max(widest // multiple, 1) * multiple
+        beyond = 0 if blend == "none" else self.halo
         stop_of_grid = self.first_col + self.width
         for start in range(self.first_col, stop_of_grid, step):
             stop = min(start + step, stop_of_grid)
-            yield replace(
-                self,
-                cols=tuple(
-                    Span(
-                        col.start, max(col.core_start, start), min(col.core_stop, stop)
-                    )
-                    for col in self.cols
-                    if col.core_start < stop and col.core_stop > start
-                ),
+            needed = tuple(
+                col
+                for col in self.cols
+                if col.core_start - beyond < stop and col.core_stop + beyond > start
             )
+            yield replace(self, cols=needed, panel=(start, stop))
 
 
 def spans(cells: int, *, tile: int, halo: int) -> tuple[Span, ...]:
@@ -251,4 +316,4 @@ def cells_up_to(tile: Tile, plan: TilePlan) -> int:
     """Count the cells of a plan that are done with a tile, row by row of tiles."""
     core = tile.core
     across = core.col + core.width - plan.first_col
-    return core.row * plan.width + core.height * across
+    return core.row * plan.width + core.height * min(max(across, 0), plan.width)

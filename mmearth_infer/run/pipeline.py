@@ -211,7 +211,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
                         with watch.busy("compute"):
                             features_NDhw = engine(batch.dn_NCHW)
                         with watch.busy("stitch"):
-                            mosaic.place(batch, features_NDhw)
+                            mosaic.place(batch.tiles, features_NDhw)
                         progress.reach(done_cells + cells_up_to(batch.tiles[-1], panel))
                     for strip in mosaic.finish(swath):
                         valid_cells += int((strip.valid_hW > 0).sum())

@@ -1,4 +1,4 @@
-"""Lays the cores of tiles side by side and hands out rows that are finished."""
+"""Lays tiles side by side, or blends them, and hands out rows that are finished."""
 
 from __future__ import annotations
 
@@ -9,93 +9,175 @@ import numpy as np
 from mmearth_infer.grid.validity import valid_share
 from mmearth_infer.grid.window import Window
 from mmearth_infer.seams import Strip
+from mmearth_infer.stitch.weights import Weights, axis_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from mmearth_infer.grid.plan import TilePlan
-    from mmearth_infer.seams import Batch, Swath
+    from mmearth_infer.grid.plan import Blend, Span, Tile, TilePlan
+    from mmearth_infer.seams import Swath
 
 
 class Mosaic:
     """The rows of the grid that are not written yet.
 
-    Cells no tile was computed for, and cells without data, are NaN. Memory is that
-    of the rows between two strips, whatever the height of the scene.
+    A cell is the mean of the tiles that were placed over it, by their weights, which
+    is one tile's value where one alone counts. Cells no tile was computed for, and
+    cells without data, are NaN. Memory is that of the rows between two strips,
+    whatever the height of the scene.
+
+    Tiles are placed in the order of the plan, so that equal tiles give equal bits.
+    From `first_row` on, strips are bit for bit those of a mosaic from row 0.
     """
 
-    def __init__(self, plan: TilePlan, *, channels: int, strip_rows: int) -> None:
-        """Start at the northern edge.
+    def __init__(
+        self,
+        plan: TilePlan,
+        *,
+        channels: int,
+        strip_rows: int,
+        blend: Blend = "none",
+        first_row: int = 0,
+    ) -> None:
+        """Start at the northern edge, or further south.
 
         Args:
-            plan: The tiling, or a panel of it.
+            plan: The tiling, or a panel of it that was cut with the same `blend`.
             channels: D, values a cell.
             strip_rows: Rows of a strip; the last one may have fewer.
+            blend: How tiles that overlap make one map.
+            first_row: First row of cells that is handed out, a multiple of
+                `strip_rows`; what tiles hold of the rows above is dropped.
 
         """
+        assert first_row % strip_rows == 0, "strips begin at multiples of their rows"
         self._plan = plan
-        self._strip_rows = strip_rows
-        tallest = max(row.core_stop - row.core_start for row in plan.rows)
-        self._rows = strip_rows + tallest
         self._channels = channels
-        self._top = 0
-        self._features, self._valid = self._blank()
-
-    @property
-    def _frame(self) -> Window:
-        """The cells that are held."""
-        return Window(
-            row=self._top,
-            col=self._plan.first_col,
-            height=self._rows,
-            width=self._plan.width,
+        self._strip_rows = strip_rows
+        self._top = first_row
+        down = axis_weights(plan.rows, halo=plan.halo, blend=blend)
+        across = axis_weights(plan.cols, halo=plan.halo, blend=blend)
+        self._down = _by_core(plan.rows, down)
+        self._across = _by_core(plan.cols, across)
+        self._blends = blend != "none" and plan.halo > 0
+        self._done = _done_after(plan.rows, down)
+        before = [0, *self._done.values()]
+        deepest = max(
+            own.stop - done for own, done in zip(down, before[:-1], strict=True)
         )
+        self._rows = strip_rows + deepest
+        self._blank()
 
-    def _blank(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        shape = (self._channels, self._rows, self._plan.width)
-        features_DhW = np.full(shape, np.nan, dtype=np.float32)
-        return features_DhW, np.zeros(shape[1:], dtype=np.float32)
+    def _blank(self) -> None:
+        """Hold nothing."""
+        shape = (self._rows, self._plan.width)
+        self._features = np.zeros((self._channels, *shape), dtype=np.float32)
+        self._weight = np.zeros(shape, dtype=np.float32)
+        self._valid = np.zeros(shape, dtype=np.float32)
 
-    def place(self, batch: Batch, features_NDhw: NDArray[np.float32]) -> None:
-        """Copy the core of each tile to where it belongs."""
-        for tile, features_Dhw in zip(batch.tiles, features_NDhw, strict=True):
-            rows, cols = tile.core.seen_from(tile.cells).slices
-            place = tile.core.seen_from(self._frame)
-            down, across = place.slices
-            self._features[:, down, across] = features_Dhw[:, rows, cols]
+    def place(self, tiles: Sequence[Tile], features_NDhw: NDArray[np.float32]) -> None:
+        """Add what tiles say to the cells they have a weight for.
+
+        Args:
+            tiles: Where each tile sits.
+            features_NDhw: What the engine made of them, as many.
+
+        """
+        left = self._plan.first_col
+        right = left + self._plan.width
+        for tile, features_Dhw in zip(tiles, features_NDhw, strict=True):
+            down, across = self._down[tile.core.row], self._across[tile.core.col]
+            top, first = max(down.start, self._top), max(across.start, left)
+            last = min(across.stop, right)
+            if top >= down.stop or first >= last:
+                continue
+            place = Window(
+                row=top, col=first, height=down.stop - top, width=last - first
+            )
+            rows, cols = place.seen_from(tile.cells).slices
+            here = (
+                slice(top - self._top, down.stop - self._top),
+                slice(first - left, last - left),
+            )
+            values_Dhw = features_Dhw[:, rows, cols]
+            if not self._blends:
+                self._features[:, *here] = values_Dhw
+                self._weight[here] = 1
+                continue
+            weight_hw = np.multiply.outer(
+                down.values[top - down.start :],
+                across.values[first - across.start : last - across.start],
+            )
+            self._features[:, *here] += values_Dhw * weight_hw
+            self._weight[here] += weight_hw
 
     def finish(self, swath: Swath) -> Iterator[Strip]:
         """Take a swath as complete and yield the strips that are now finished."""
-        start, stop = swath.row.core_start, swath.row.core_stop
-        here = slice(start - self._top, stop - self._top)
-        kept = Window(
-            row=start,
-            col=self._plan.first_col,
-            height=stop - start,
-            width=self._plan.width,
-        ).seen_from(self._plan.swath_cells(swath.row))
-        valid_hw = valid_share(swath.present_HW, self._plan.stride_px)
-        valid_hW = valid_hw[kept.slices]
-        self._valid[here] = valid_hW
-        self._features[:, here][:, valid_hW == 0] = np.nan
-        last = stop == self._plan.height
-        ready = stop - self._top
+        self._take_valid(swath)
+        last = swath.row.core_stop == self._plan.height
+        ready = self._done[swath.row.core_start] - self._top
         whole = ready if last else ready - ready % self._strip_rows
-        if not whole:
+        if whole <= 0:
             return
-        features, valid, top = self._features, self._valid, self._top
-        self._top += whole
+        features_DhW, weight_hW = self._features[:, :whole], self._weight[:whole]
+        valid_hW, top = self._valid[:whole], self._top
         if not last:
-            self._features, self._valid = self._blank()
-            self._features[:, : ready - whole] = features[:, whole:ready]
-            self._valid[: ready - whole] = valid[whole:ready]
+            self._move_down(whole)
+        if self._blends:
+            # Where no tile was placed both are 0: NaN, as it should be.
+            with np.errstate(invalid="ignore"):
+                features_DhW /= weight_hW
+        features_DhW[:, (weight_hW == 0) | (valid_hW == 0)] = np.nan
         for row in range(0, whole, self._strip_rows):
             rows = slice(row, min(row + self._strip_rows, whole))
             yield Strip(
                 row=top + row,
                 col=self._plan.first_col,
-                features_DhW=features[:, rows],
-                valid_hW=valid[rows],
+                features_DhW=features_DhW[:, rows],
+                valid_hW=valid_hW[rows],
             )
+
+    def _take_valid(self, swath: Swath) -> None:
+        """Keep the valid shares of the rows of cells a swath answers for."""
+        start = max(swath.row.core_start, self._top)
+        if start >= swath.row.core_stop:
+            return
+        kept = Window(
+            row=start,
+            col=self._plan.first_col,
+            height=swath.row.core_stop - start,
+            width=self._plan.width,
+        ).seen_from(self._plan.swath_cells(swath.row))
+        valid_hw = valid_share(swath.present_HW, self._plan.stride_px)
+        here = slice(start - self._top, swath.row.core_stop - self._top)
+        self._valid[here] = valid_hw[kept.slices]
+
+    def _move_down(self, rows: int) -> None:
+        """Forget the first rows; their arrays are someone else's now."""
+        features, weight, valid = self._features, self._weight, self._valid
+        self._blank()
+        self._top += rows
+        self._features[:, :-rows] = features[:, rows:]
+        self._weight[:-rows] = weight[rows:]
+        self._valid[:-rows] = valid[rows:]
+
+
+def _by_core(
+    spans: tuple[Span, ...], weights: tuple[Weights, ...]
+) -> dict[int, Weights]:
+    """Return the weights by the first cell of the core."""
+    return {span.core_start: own for span, own in zip(spans, weights, strict=True)}
+
+
+def _done_after(rows: tuple[Span, ...], weights: tuple[Weights, ...]) -> dict[int, int]:
+    """Return, by the first cell of each row's core, how many rows of cells are done.
+
+    They are the rows that no later row of tiles has a weight for.
+    """
+    following = [own.start for own in weights[1:]]
+    return {
+        row.core_start: done
+        for row, done in zip(rows, [*following, rows[-1].core_stop], strict=True)
+    }

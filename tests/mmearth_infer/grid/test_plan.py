@@ -69,6 +69,76 @@ def test_cores_partition_the_image(case: tuple[TilePlan, int, int]) -> None:
     assert plan.tile_count == len(plan.rows) * len(plan.cols)
 
 
+@given(case=plans(), factor=st.sampled_from([1, 2]), widest=st.integers(1, 50))
+def test_a_finer_grid(
+    case: tuple[TilePlan, int, int], factor: int, widest: int
+) -> None:
+    """Everything counted in cells is `factor` times as much: tiles, cores and extents
+    scale exactly, panels too; a tile covers the same pixels.
+    """
+    coarse, *_ = case
+    fine = coarse.scaled(factor)
+    assert fine.stride_px * factor == coarse.stride_px
+    assert (fine.height, fine.width) == (coarse.height * factor, coarse.width * factor)
+    assert fine.tile_px == coarse.tile_px
+    for row, fine_row in zip(coarse.rows, fine.rows, strict=True):
+        swath = coarse.swath_cells(row).times(factor)
+        assert fine.swath_cells(fine_row) == swath
+        tiles = zip(coarse.tiles(row), fine.tiles(fine_row), strict=True)
+        for tile, finer in tiles:
+            assert finer == tile.scaled(factor)
+            assert finer.core == tile.core.times(factor)
+            assert finer.extent("none") == finer.core
+            assert finer.extent("linear") == tile.extent("linear").times(factor)
+    panels = coarse.panels(widest=widest, multiple=1, blend="linear")
+    step = widest * factor
+    for panel, finer_panel in zip(
+        panels, fine.panels(widest=step, multiple=factor, blend="linear"), strict=True
+    ):
+        assert panel.scaled(factor) == finer_panel
+
+
+@given(case=plans())
+def test_a_finer_grid_of_whole_cells_is_planned_alike(
+    case: tuple[TilePlan, int, int],
+) -> None:
+    """If the scene ends with a whole cell, scaling is planning with a finer stride."""
+    coarse, height, width = case
+    stride, halo = coarse.stride_px, coarse.halo_px
+    lengths = {
+        "height_px": -(-height // stride) * stride,
+        "width_px": -(-width // stride) * stride,
+        "multiple_px": 2 * halo or 8,
+        "window_px": 4 * (2 * halo or 8),
+        "halo_px": 2 * halo,
+    }
+    planned = plan_tiles(stride_px=stride, **lengths)
+    assert planned.scaled(2) == plan_tiles(stride_px=stride // 2, **lengths)
+
+
+@given(case=plans(), widest=st.integers(1, 50), multiple=st.integers(1, 7))
+def test_panels(case: tuple[TilePlan, int, int], widest: int, multiple: int) -> None:
+    """The panels' cells partition the grid; a panel has every tile with a weight for
+    any of its cells, and no other.
+    """
+    whole, *_ = case
+    for blend in ("none", "linear"):
+        column = 0
+        for panel in whole.panels(widest=widest, multiple=multiple, blend=blend):
+            assert panel.first_col == column
+            column += panel.width
+            assert column == whole.width or column % multiple == 0
+            row = whole.rows[0]
+            extents = {tile.core: tile.extent(blend) for tile in whole.tiles(row)}
+            reaching = [
+                core
+                for core, extent in extents.items()
+                if extent.col < column and extent.col + extent.width > panel.first_col
+            ]
+            assert [tile.core for tile in panel.tiles(row)] == reaching
+        assert column == whole.width
+
+
 def plan(**change: int) -> TilePlan:
     settings = {
         "height_px": 1068,

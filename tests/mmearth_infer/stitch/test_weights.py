@@ -1,0 +1,105 @@
+"""Laws of the weights along one axis."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmearth_infer.grid.plan import Blend, Span, plan_tiles, spans
+from mmearth_infer.grid.window import Window
+from mmearth_infer.stitch.weights import axis_weights, needed, rows_needed
+
+BLENDS = st.sampled_from(["none", "linear", "cosine"])
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> tuple[tuple[Span, ...], int, int, int]:
+    """Tiles of an axis; its cells, those of a tile, and those of the halo."""
+    halo = draw(st.integers(0, 9))
+    cells = draw(st.integers(1, 90))
+    tile = draw(st.integers(2 * halo + 1, 40))
+    return spans(cells, tile=tile, halo=halo), cells, min(tile, cells), halo
+
+
+@given(axes(), BLENDS)
+def test_weights(axis: tuple[tuple[Span, ...], int, int, int], blend: Blend) -> None:
+    """In every cell the weights sum to one; where one tile alone counts, its weight is
+    exactly one; a tile counts only in cells it sees, and in all of its core.
+    """
+    cut, cells, tile, halo = axis
+    total, counting = np.zeros(cells), np.zeros(cells, int)
+    largest = np.zeros(cells, np.float32)
+    for span, own in zip(cut, axis_weights(cut, halo=halo, blend=blend), strict=True):
+        assert span.start <= own.start <= span.core_start
+        assert span.core_stop <= own.stop <= span.start + tile
+        assert (own.values > 0).all()
+        here = slice(own.start, own.stop)
+        total[here] += own.values
+        counting[here] += 1
+        largest[here] = np.maximum(largest[here], own.values)
+    np.testing.assert_allclose(total, 1, rtol=3e-7)
+    assert (largest[counting == 1] == 1).all()
+    if blend == "none" or halo == 0:
+        assert (counting == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("blend", "rising"),
+    [
+        ("linear", [1 / 8, 3 / 8, 5 / 8, 7 / 8]),
+        ("cosine", [0.03806, 0.30866, 0.69134, 0.96194]),
+    ],
+)
+def test_the_shape_of_a_ramp(blend: Blend, rising: list[float]) -> None:
+    """It is two halos wide, and symmetric about the border of the cores."""
+    west, east = axis_weights(spans(12, tile=8, halo=2), halo=2, blend=blend)
+    assert (west.start, east.start) == (0, 4)
+    np.testing.assert_allclose(east.values, [*rising, 1, 1, 1, 1], atol=1e-5)
+    np.testing.assert_allclose(west.values, east.values[::-1], atol=1e-7)
+
+
+@given(
+    height=st.integers(1, 300),
+    window=st.sampled_from([24, 32, 80]),
+    halo=st.sampled_from([0, 4, 8]),
+    first_row=st.integers(0, 80),
+    blend=BLENDS,
+)
+def test_rows_needed(
+    *, height: int, window: int, halo: int, first_row: int, blend: Blend
+) -> None:
+    """They are the last ones of the plan, and those with a weight from the row on."""
+    plan = plan_tiles(
+        height_px=height,
+        width_px=40,
+        stride_px=4,
+        multiple_px=4,
+        window_px=window,
+        halo_px=halo,
+    )
+    found = rows_needed(plan, first_row, blend)
+    assert found == plan.rows[len(plan.rows) - len(found) :]
+    for row in plan.rows:
+        extents = [tile.extent(blend) for tile in plan.tiles(row)]
+        below = max(extent.row + extent.height for extent in extents) > first_row
+        assert (row in found) == (below and first_row < plan.height)
+
+
+def test_a_tile_is_needed_for_cells_it_has_a_weight_for() -> None:
+    """A cell in its halo counts where tiles are blended, one beyond its halo never."""
+    plan = plan_tiles(
+        height_px=16, width_px=64, stride_px=4, multiple_px=4, window_px=32, halo_px=8
+    )
+    first, second, last = plan.tiles(plan.rows[0])
+    assert last.core == Window(row=0, col=10, height=4, width=6)
+    valid_hw = np.zeros((4, 8), dtype=np.float32)
+    valid_hw[0, 7] = 0.5
+    assert not needed(first, valid_hw, "none")
+    assert needed(first, valid_hw, "linear")
+    assert not needed(second, valid_hw, "none")
+    assert needed(second, valid_hw, "cosine")
+    assert needed(last, valid_hw, "none")
+    moved = np.roll(valid_hw, 1, axis=1)
+    assert needed(first, moved, "none")
+    assert not needed(last, moved, "none")
+    assert needed(last, moved, "linear")

@@ -25,6 +25,7 @@ SUMMARIES: Final = {
     "make-dataset": "Cut scenes into a small data set to train on.",
     "pack": "Rewrite a published data set so that it reads fast.",
     "pretrain": "Pretrain an encoder as a multi-pretext masked autoencoder.",
+    "view": "Draw a store as a picture.",
 }
 """First line of each command's help, so that listing imports none (tested equal)."""
 

@@ -1,0 +1,177 @@
+"""A store as a picture: three components as colours, or likeness to one cell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from mmearth_infer.view.basis import (
+    COLOURS,
+    fit_basis,
+    load_basis,
+    save_basis,
+)
+from mmearth_infer.view.blocks import block_means
+from mmearth_infer.view.colours import paint_ramp, paint_rgb
+from mmearth_infer.view.output import check_files, check_suffix
+from mmearth_infer.view.picture import SUFFIXES, files_of, write_picture
+from mmearth_infer.view.sample import SAMPLE_CELLS
+from mmearth_infer.view.similarity import cosine, find_cell, unit_vector
+from mmearth_infer.write.open_store import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mmearth_infer.view.similarity import Place
+    from mmearth_infer.write.open_store import Embedding
+
+MAX_PX: Final = 2000
+"""Most pixels on the longer side of a picture."""
+
+LIKENESS: Final = (2.0, 99.5)
+"""Percentiles of the cosine that become the first and the last colour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewConfig:
+    """What is drawn, and where it goes."""
+
+    store: Path
+    """A finished store."""
+
+    out: Path
+    """The picture, `.png` or `.tif`."""
+
+    stage: int | None = None
+    """Stage of the encoder; None for the deepest the store holds."""
+
+    similar_to: Place | None = None
+    """Draw likeness to the cell there; None for three components as colours."""
+
+    basis: Path | None = None
+    """A basis to use; None to compute one."""
+
+    save_basis: Path | None = None
+    """Where the basis goes; None to keep none."""
+
+    max_px: int = MAX_PX
+    """Most pixels on the longer side."""
+
+    sample_cells: int = SAMPLE_CELLS
+    """Most cells that a basis is computed from."""
+
+    overwrite: bool = False
+    """Replace files that are there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewed:
+    """What was drawn."""
+
+    picture: str
+    """The picture."""
+
+    height_px: int
+    """Rows of it."""
+
+    width_px: int
+    """Columns of it."""
+
+    cells_per_px: int
+    """Cells a side of a pixel."""
+
+    stage: int | None
+    """Stage of the encoder."""
+
+    shown: str
+    """`components` or `similarity`."""
+
+    explained: tuple[float, ...]
+    """Share of the variance in red, green and blue, where they were computed here."""
+
+    low: float | None
+    """Cosine of the first colour; None for components."""
+
+    high: float | None
+    """Cosine of the last colour; None for components."""
+
+    basis: str | None
+    """File of the basis; None if none was read or written."""
+
+    def to_json(self) -> str:
+        """Return it as one line."""
+        return json.dumps(asdict(self))
+
+
+def view(config: ViewConfig) -> Viewed:
+    """Draw a store.
+
+    Held at a time: a chunk, the sample, and the picture.
+
+    Raises:
+        StoreError: If the store cannot be read, holds nothing there, the basis is of
+            another model, or an output is there or cannot be written.
+
+    """
+    check_suffix(config.out, SUFFIXES, "a .png, or a .tif for a GeoTIFF")
+    outputs = [*files_of(config.out), config.save_basis]
+    check_files(outputs, overwrite=config.overwrite)
+    embedding = open_store(config.store, config.stage)
+    box = embedding.geobox
+    side = -(-max(box.height, box.width) // config.max_px)
+    if config.similar_to is None:
+        rgba_4HW, explained = _components(embedding, config, side)
+        low = high = None
+    else:
+        rgba_4HW, low, high = _similarity(embedding, config.similar_to, side)
+        explained = ()
+    write_picture(config.out, rgba_4HW, box.cells(side))
+    basis = config.save_basis or config.basis
+    return Viewed(
+        picture=str(config.out),
+        height_px=rgba_4HW.shape[1],
+        width_px=rgba_4HW.shape[2],
+        cells_per_px=side,
+        stage=embedding.stage,
+        shown="components" if config.similar_to is None else "similarity",
+        explained=explained,
+        low=low,
+        high=high,
+        basis=str(basis) if basis and config.similar_to is None else None,
+    )
+
+
+def _components(
+    embedding: Embedding, config: ViewConfig, side: int
+) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    """Return `rgba_4HW` of three components, and the variance they hold."""
+    explained: tuple[float, ...]
+    if config.basis is None:
+        basis = fit_basis(embedding, config.sample_cells)
+        explained = basis.explained
+    else:
+        explained = ()  # it says nothing of this store
+        basis = load_basis(config.basis)
+        basis.check(embedding, str(config.basis))
+    if config.save_basis is not None:
+        save_basis(basis, config.save_basis)
+    colours_3HW = block_means(embedding, side, COLOURS, basis.colours)
+    return paint_rgb(colours_3HW), explained
+
+
+def _similarity(
+    embedding: Embedding, place: Place, side: int
+) -> tuple[NDArray[np.uint8], float, float]:
+    """Return `rgba_4HW` of likeness, and the cosines of its first and last colour."""
+    unit_D = unit_vector(embedding, *find_cell(embedding, place))
+    cosine_1HW = block_means(
+        embedding, side, 1, lambda features_Dhw: cosine(features_Dhw, unit_D)
+    )
+    low, high = map(float, np.nanpercentile(cosine_1HW, LIKENESS))
+    low = min(low, high - 1e-6)  # where every cell is alike
+    return paint_ramp((cosine_1HW[0] - low) / (high - low)), low, high

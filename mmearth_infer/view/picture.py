@@ -1,0 +1,91 @@
+"""Pictures on Earth: PNG with a world file, or GeoTIFF.
+
+Shapes: 4 red, green, blue, alpha; H W pixels of the picture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
+
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from mmearth_infer.disk import file_beside
+from mmearth_infer.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mmearth_infer.grid.geobox import GeoBox
+
+SUFFIXES: Final = (".png", ".tif", ".tiff")
+"""What pictures end in."""
+
+
+def files_of(out: Path) -> tuple[Path, ...]:
+    """Return every file that a picture consists of, itself last.
+
+    Beside a PNG lie its world file, which places it, and the file in which GDAL and
+    QGIS look for its CRS.
+    """
+    if out.suffix.lower() != ".png":
+        return (out,)
+    return (out.with_suffix(".pgw"), out.with_name(f"{out.name}.aux.xml"), out)
+
+
+def write_picture(out: Path, rgba_4HW: NDArray[np.uint8], box: GeoBox) -> None:
+    """Write a picture where it lies on Earth.
+
+    Raises:
+        StoreError: If the disk does not take it.
+
+    """
+    if out.suffix.lower() == ".png":
+        world, crs, _ = files_of(out)
+        with file_beside(world) as aside:
+            aside.write_text(world_file(box))
+        with file_beside(crs) as aside:
+            wkt = escape(str(box.crs.to_wkt()))
+            aside.write_text(f"<PAMDataset>\n  <SRS>{wkt}</SRS>\n</PAMDataset>\n")
+        encoded = _encode(rgba_4HW, box, driver="PNG", zlevel=9)
+    else:
+        encoded = _encode(
+            rgba_4HW,
+            box,
+            driver="GTiff",
+            crs=box.crs,
+            compress="deflate",
+            predictor=2,
+            tiled=True,
+            photometric="rgb",
+            alpha="unassociated",
+        )
+    with file_beside(out) as aside:
+        aside.write_bytes(encoded)
+
+
+def world_file(box: GeoBox) -> str:
+    """Return the six lines of a world file: steps, then the first pixel's centre."""
+    turn = box.transform
+    x, y = turn @ (0.5, 0.5)
+    numbers = (turn.a, turn.d, turn.b, turn.e, x, y)
+    return "".join(f"{float(number)!r}\n" for number in numbers)
+
+
+def _encode(rgba_4HW: NDArray[np.uint8], box: GeoBox, **profile: object) -> bytes:
+    """Return the file that a driver makes of the pixels."""
+    count, height, width = rgba_4HW.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": "uint8"}
+    shape["transform"] = box.transform
+    try:
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
+            with memory.open(**shape, **profile) as file:
+                file.write(rgba_4HW)
+            return bytes(memory.read())
+    except RasterioError as error:
+        raise StoreError(f"cannot draw {height} x {width} px: {error}") from error

@@ -1,0 +1,292 @@
+"""A finished store, read window by window as float32.
+
+Shapes: D channels, h w cells of a window.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+import zarr
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from zarr.storage import LocalStore
+
+from mmearth_infer.errors import StoreError, WindowError
+from mmearth_infer.grid.geobox import GeoBox
+from mmearth_infer.grid.window import Window
+from mmearth_infer.write.conventions import GRID_MAPPING
+from mmearth_infer.write.encode import NODATA_INT8
+from mmearth_infer.write.layout import COMPLETE, EMBEDDING, PROVENANCE, QUALITY
+from mmearth_infer.write.zarr_store import is_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+STAGES: Final = (1, 2, 3, 4)
+"""Stages a store may hold."""
+
+QUANTIZATION: Final = "quantization"
+"""Attribute of an int8 embedding: `{"scale": s}`, or `{"scale": "pixel"}`."""
+
+SCALE: Final = "scale"
+"""Array of the quality group with a scale a cell, and key of the attribute."""
+
+PER_PIXEL: Final = "pixel"
+"""Value of the attribute where every cell has a scale of its own."""
+
+_DTYPES: Final = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """One stage of a finished store."""
+
+    path: Path
+    """The store."""
+
+    stage: int | None
+    """Stage of the encoder; None if the store does not say."""
+
+    geobox: GeoBox
+    """Grid of the cells."""
+
+    attributes: dict[str, Any]
+    """Attributes of the group that holds it."""
+
+    provenance: dict[str, Any]
+    """What made it, as `mmearth_infer/run/provenance.py` writes it."""
+
+    scale: float | None
+    """Factor from int8 to features; None where there is none, or one a cell."""
+
+    _array: zarr.Array[Any]
+    """`(band, y, x)`, as stored."""
+
+    _scale_hw: zarr.Array[Any] | None
+    """Factor from int8 to features, a cell each."""
+
+    @property
+    def channels(self) -> int:
+        """D, values a cell."""
+        return int(self._array.shape[0])
+
+    @property
+    def dtype(self) -> str:
+        """How values are stored: `float32`, `float16` or `int8`."""
+        return str(self._array.dtype)
+
+    @property
+    def chunk_cells(self) -> int:
+        """Side of a chunk in cells; of the chunks within a shard, if there are any."""
+        return int(max(self._array.chunks[1:]))
+
+    @property
+    def scaled_per_pixel(self) -> bool:
+        """Whether every cell has a scale of its own."""
+        return self._scale_hw is not None
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model; empty if the store does not say."""
+        return str(self._model.get("name", ""))
+
+    @property
+    def model_digest(self) -> str:
+        """Digest of the model's file, `sha256:...`; empty if it does not say."""
+        return str(self._model.get("digest", ""))
+
+    @property
+    def _model(self) -> dict[str, Any]:
+        """Return what the store says of its model."""
+        model = self.provenance.get("model")
+        return model if isinstance(model, dict) else {}
+
+    def read(self, window: Window) -> NDArray[np.float32]:
+        """Return `features_Dhw`, NaN where a cell holds no data.
+
+        Raises:
+            WindowError: If the window does not lie inside the grid.
+            StoreError: If the store is damaged.
+
+        """
+        stored_Dhw = self.read_stored(window)
+        features_Dhw = stored_Dhw.astype(np.float32)  # a copy: it is changed below
+        if self.dtype != "int8":
+            return features_Dhw
+        features_Dhw[stored_Dhw == NODATA_INT8] = np.nan
+        if self._scale_hw is None:
+            assert self.scale is not None
+            return features_Dhw * np.float32(self.scale)
+        with _damage(self.path):
+            scale_hw = np.asarray(self._scale_hw[window.slices], dtype=np.float32)
+        return features_Dhw * scale_hw
+
+    def read_stored(self, window: Window) -> NDArray[Any]:
+        """Return `stored_Dhw`, the values as they are on the disk.
+
+        Raises:
+            WindowError: If the window does not lie inside the grid.
+            StoreError: If the store is damaged.
+
+        """
+        if window.row < 0 or window.col < 0 or window != self._clipped(window):
+            raise WindowError(f"{window} is not inside {self._array.shape[1:]} cells")
+        with _damage(self.path):
+            return np.asarray(self._array[(slice(None), *window.slices)])
+
+    def _clipped(self, window: Window) -> Window:
+        """Return the part of a window that lies inside the grid."""
+        return window.clipped(self.geobox.height, self.geobox.width)
+
+    def chunks(self) -> Iterator[Window]:
+        """Yield the window of each chunk, row by row; they partition the grid."""
+        _, height, width = self._array.chunks
+        for row in range(0, self.geobox.height, height):
+            for col in range(0, self.geobox.width, width):
+                yield self._clipped(
+                    Window(row=row, col=col, height=height, width=width)
+                )
+
+
+def open_store(path: str | Path, stage: int | None = None) -> Embedding:
+    """Open a finished store, or one stage of it.
+
+    Args:
+        path: The store.
+        stage: Which stage; None for the deepest it holds.
+
+    Raises:
+        StoreError: If there is no store, it is not complete or damaged, or it does
+            not hold that stage.
+
+    """
+    path = Path(path)
+    if not is_store(path):
+        raise StoreError(
+            f"`{path}` is not a store made by mmearth",
+            hint="`mmearth embed SCENE -o OUT.zarr` makes one",
+        )
+    with _damage(path):
+        root = _group(path)
+        whole = dict(cast("dict[str, Any]", root.attrs[PROVENANCE]))
+        if whole.get(COMPLETE) is not True:
+            raise StoreError(
+                f"`{path}` is not complete: its run was stopped, or goes on",
+                hint="embed the scene again",
+            )
+        own, folder = _choose(path, whole, stage)
+        group = root if folder == path else _group(folder)
+        attributes = dict(group.attrs)
+        said = attributes.get(PROVENANCE)
+        array = group[EMBEDDING]
+        if not isinstance(array, zarr.Array) or str(array.dtype) not in _DTYPES:
+            raise ValueError(f"`{EMBEDDING}` is not an array of {', '.join(_DTYPES)}")
+        scale, scale_hw = _scales(folder, array)
+        return Embedding(
+            path=path,
+            stage=own,
+            geobox=_geobox(group, attributes, array),
+            attributes=attributes,
+            provenance=whole | (dict(said) if isinstance(said, dict) else {}),
+            scale=scale,
+            _array=array,
+            _scale_hw=scale_hw,
+        )
+
+
+def stages_of(path: Path) -> tuple[int, ...]:
+    """Return the stages that have a group of their own; none if there is one stage."""
+    return tuple(n for n in STAGES if (path / f"stage{n}" / "zarr.json").is_file())
+
+
+def _choose(
+    path: Path, whole: dict[str, Any], stage: int | None
+) -> tuple[int | None, Path]:
+    """Return the stage to be read, and the folder of its group.
+
+    Raises:
+        StoreError: If the store does not hold that stage.
+
+    """
+    several = stages_of(path)
+    if several:
+        held, chosen = several, several[-1] if stage is None else stage
+        if chosen in several:
+            return chosen, path / f"stage{chosen}"
+    else:
+        only = whole.get("model", {}).get("stage")
+        if stage is None or stage == only:
+            return only, path
+        held = (only,)
+    names = ", ".join(str(n) for n in held)
+    raise StoreError(
+        f"`{path}` does not hold stage {stage}",
+        hint=f"it holds stage {names}; `mmearth embed --stage {stage}` gives others",
+    )
+
+
+def _group(folder: Path) -> zarr.Group:
+    """Open a Zarr v3 group that is only read."""
+    return zarr.open_group(LocalStore(folder, read_only=True), mode="r", zarr_format=3)
+
+
+def _geobox(
+    group: zarr.Group, attributes: dict[str, Any], array: zarr.Array[Any]
+) -> GeoBox:
+    """Return the grid that the attributes of a group describe."""
+    wkt = group[GRID_MAPPING].attrs["crs_wkt"]
+    _, height, width = array.shape
+    return GeoBox(
+        crs=CRS.from_user_input(attributes.get("proj:code") or wkt),
+        transform=Affine(*attributes["spatial:transform"]),
+        height=height,
+        width=width,
+    )
+
+
+def _scales(
+    folder: Path, array: zarr.Array[Any]
+) -> tuple[float | None, zarr.Array[Any] | None]:
+    """Return the factor from int8 to features: for all cells, or an array of them."""
+    if str(array.dtype) != "int8":
+        return None, None
+    scale = cast("dict[str, Any]", array.attrs[QUANTIZATION])[SCALE]
+    if scale != PER_PIXEL:
+        return float(scale), None
+    store = LocalStore(folder / QUALITY, read_only=True)
+    scale_hw = zarr.open_group(store, mode="r", zarr_format=2)[SCALE]
+    if not isinstance(scale_hw, zarr.Array) or scale_hw.shape != array.shape[1:]:
+        raise ValueError(f"`{QUALITY}/{SCALE}` does not fit `{EMBEDDING}`")
+    return None, scale_hw
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Say that a store is damaged, whatever the libraries below stumble over.
+
+    Raises:
+        StoreError: If they do.
+
+    """
+    try:
+        yield
+    except (
+        AttributeError,
+        CRSError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise StoreError(
+            f"`{path}` is damaged: {error}", hint="embed the scene again"
+        ) from error

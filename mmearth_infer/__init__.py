@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmearth_infer.grid.window import Window
     from mmearth_infer.read.options import SceneOptions
     from mmearth_infer.run.config import EmbedConfig
-    from mmearth_infer.run.pipeline import embed
+    from mmearth_infer.run.embed import embed
     from mmearth_infer.run.report import Report
 
 __all__ = ["EmbedConfig", "MMEarthError", "Report", "SceneOptions", "Window", "embed"]
@@ -25,7 +25,7 @@ _HOMES = {
     "Report": "mmearth_infer.run.report",
     "SceneOptions": "mmearth_infer.read.options",
     "Window": "mmearth_infer.grid.window",
-    "embed": "mmearth_infer.run.pipeline",
+    "embed": "mmearth_infer.run.embed",
 }
 
 

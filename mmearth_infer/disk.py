@@ -146,6 +146,15 @@ def to_disk(path: Path) -> None:
         os.close(handle)
 
 
+def sync_tree(folder: Path) -> None:
+    """Wait until a folder and everything below it is on the disk."""
+    for below, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            to_disk(Path(below) / name)
+        to_disk(Path(below))
+    to_disk(folder.parent)
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:

@@ -5,10 +5,12 @@ Shapes: N tiles, C bands, H W pixels, D channels, h w cells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -102,6 +104,16 @@ class Swath:
     present_HW: NDArray[np.bool_]
     """Pixels that hold data in any band and are wanted."""
 
+    def scaled(self, factor: int) -> Swath:
+        """Return the same swath for a grid that is `factor` times as fine."""
+        row = type(self.row)(*(cell * factor for cell in self.row))
+        return replace(self, row=row)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self.dn_CHW.nbytes + self.present_HW.nbytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -117,8 +129,8 @@ class Batch:
 class Engine(Protocol):
     """A compiled model on a device, ready for one product level and one stage."""
 
-    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """Return `features_NDhw` for a batch of tiles."""
+    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> tuple[NDArray[np.float32], ...]:
+        """Return `features_NDhw` of each map, the coarsest last."""
         ...
 
 
@@ -144,9 +156,19 @@ class Sink(Protocol):
 
     @property
     def chunk_cells(self) -> int:
-        """Side of a chunk: rows of a strip and columns of a panel fill chunks."""
+        """Rows of a strip, and what columns of a panel are multiples of.
+
+        In cells of the coarsest map: strips fill chunks of every map.
+        """
         ...
 
-    def write(self, strip: Strip) -> None:
-        """Write a strip; strips of a panel come in order, from north to south."""
+    def first_row(self, col: int) -> int:
+        """Return the first row that is missing of the panel that starts at a column."""
+        ...
+
+    def write(self, strips: Sequence[Strip]) -> None:
+        """Write a strip of each map, the same place of the scene, the coarsest last.
+
+        Strips of a panel come in order, from north to south.
+        """
         ...

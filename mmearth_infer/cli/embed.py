@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -13,20 +13,23 @@ from mmearth_infer.cli.options import (
     json_option,
     model_option,
     scene_options,
-    stage_option,
+    stages_option,
     threads_option,
     tiling_options,
     trust_option,
     verbosity,
 )
 from mmearth_infer.cli.progress import BarProgress
+from mmearth_infer.cli.stop import stopping
 from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.grid.plan import Blend
 from mmearth_infer.run.config import EmbedConfig
-from mmearth_infer.run.pipeline import embed as run_embed
+from mmearth_infer.run.embed import embed as run_embed
+from mmearth_infer.write.encode import DTYPES
+from mmearth_infer.write.layout import LAYOUTS
 
 if TYPE_CHECKING:
     from mmearth_infer.engine.choice import EngineChoice
-    from mmearth_infer.read.options import SceneOptions
     from mmearth_infer.run.report import Report
 
 
@@ -44,9 +47,16 @@ if TYPE_CHECKING:
 @engine_option
 @device_option
 @trust_option
-@stage_option
+@stages_option
 @tiling_options[0]
 @tiling_options[1]
+@click.option(
+    "--blend",
+    type=click.Choice(get_args(Blend)),
+    default="none",
+    show_default=True,
+    help="What becomes of halos: dropped, or blended with the neighbours' tiles.",
+)
 @scene_options
 @click.option(
     "--batch-size",
@@ -55,7 +65,26 @@ if TYPE_CHECKING:
     help="Tiles a batch. Default: as many as make about 0.05 Mpx, on a GPU 3.6 Mpx.",
 )
 @threads_option
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="How embeddings are kept; int8 with the model's scale, or one for each cell.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default="plain",
+    show_default=True,
+    help="Chunks as files, or sharded: fewer files, which GDAL cannot read.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a store, once done.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with what an earlier run began, start where nothing is.",
+)
 @json_option
 @verbosity
 def embed(  # noqa: PLR0913 -- one a flag
@@ -66,15 +95,9 @@ def embed(  # noqa: PLR0913 -- one a flag
     engine: EngineChoice,
     device: str,
     trust_model: bool,
-    stage: int | None,
-    window_px: int | None,
-    halo_px: int | None,
-    options: SceneOptions,
-    batch_size: int | None,
-    threads: int,
-    overwrite: bool,
-    as_json: bool,
     quiet: bool,
+    as_json: bool,
+    **settings: Any,  # noqa: ANN401 -- fields of EmbedConfig
 ) -> None:
     """Embed a Sentinel-2 scene into a georeferenced Zarr store.
 
@@ -89,15 +112,9 @@ def embed(  # noqa: PLR0913 -- one a flag
         engine=engine,
         device=device,
         trust_model=trust_model,
-        stage=stage,
-        window_px=window_px,
-        halo_px=halo_px,
-        batch_size=batch_size,
-        threads=threads,
-        overwrite=overwrite,
-        options=options,
+        **settings,
     )
-    with BarProgress(quiet=quiet) as progress:
+    with BarProgress(quiet=quiet) as progress, stopping(out, tidy=progress.close):
         report = run_embed(config, progress)
     if as_json:
         click.echo(report.to_json())
@@ -107,12 +124,21 @@ def embed(  # noqa: PLR0913 -- one a flag
 
 def _summary(report: Report) -> str:
     """Return what a person wants to know at the end."""
-    stages = ", ".join(f"{name} {s:.1f} s" for name, s in report.stage_s.items())
+    if report.resumed_cells == report.cells:
+        return f"{report.store} is complete already"
+    stages = ", ".join(
+        f"{name} {s:.1f} s ({s / report.elapsed_s:.0%})"
+        for name, s in report.stage_s.items()
+    )
     memory = report.peak_rss_bytes
     peak = f", peak memory {memory / 2**20:.0f} MiB" if memory else ""
+    before = (
+        f", {report.resumed_cells} of an earlier run" if report.resumed_cells else ""
+    )
     return (
-        f"{report.valid_cells} of {report.cells} cells x {report.channels} values "
-        f"-> {report.store}, by {report.engine}\n"
-        f"{report.elapsed_s:.1f} s ({report.megapixels_per_s:.2f} Mpx/s): "
-        f"{stages}{peak}"
+        f"{report.valid_cells} of {report.cells} cells x {report.channels} values"
+        f"{before} -> {report.store}, by {report.engine}\n"
+        f"{report.elapsed_s:.1f} s ({report.megapixels_per_s:.2f} Mpx/s, "
+        f"{report.square_km_per_s:.2f} km2/s), bound by {report.bound_by}{peak}\n"
+        f"busy, side by side: {stages}"
     )

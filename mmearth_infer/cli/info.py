@@ -26,7 +26,8 @@ from mmearth_infer.engine.open import read_file
 from mmearth_infer.errors import StoreError
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.tiling import plan_scene
-from mmearth_infer.write.zarr_store import COMPLETE, PROVENANCE, read_store_metadata
+from mmearth_infer.write.layout import COMPLETE, PROVENANCE
+from mmearth_infer.write.zarr_store import read_store_metadata
 
 if TYPE_CHECKING:
     from mmearth_infer.read.options import SceneOptions
@@ -142,12 +143,13 @@ def _stated_facts(
         "transform": attributes["spatial:transform"],
         "bounds": attributes["spatial:bbox"],
         "model": f"{model['name']} ({model['digest']})",
-        "stage": model["stage"],
+        "stages": model["stages"],
         "trained": model["trained"],
         "scene": scene["name"],
         "product level": f"{scene['product_level']}: {scene['product_level_evidence']}",
         "offset": f"{scene['offset_dn']}: {scene['offset_evidence']}",
         "tiling": ", ".join(f"{key} {value}" for key, value in tiling.items()),
+        "kept as": " ".join(made["output"].values()),
         "engine": " ".join(str(value) for value in made["engine"].values()),
         "made by": f"mmearth-infer {made['version']}",
     }

@@ -19,6 +19,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from typing import Self
 
+    from mmearth_infer.run.report import Stopwatch
+
 
 class _Rate(ProgressColumn):
     """Pixels a second, in millions."""
@@ -43,10 +45,12 @@ class BarProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[bound]}"),
             console=console,
             disable=quiet or not console.is_terminal,
         )
         self._pixels_a_cell = 1.0
+        self._watch: Stopwatch | None = None
 
     def __enter__(self) -> Self:
         """Show the bar."""
@@ -57,11 +61,29 @@ class BarProgress:
         """Leave it as it is."""
         self._bar.stop()
 
-    def start(self, *, cells: int, pixels: int) -> None:
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bar.stop()
+
+    def start(self, *, cells: int, pixels: int, watch: Stopwatch) -> None:
         """Begin a run of `cells` cells made from `pixels` pixels."""
         self._pixels_a_cell = pixels / cells
-        self._task = self._bar.add_task("embedding", total=pixels)
+        self._watch = watch
+        self._task = self._bar.add_task("embedding", total=pixels, bound="")
+
+    def skip(self, cells: int) -> None:
+        """Show that an earlier run has done the first `cells` cells.
+
+        The clock starts anew, so that the time left is that of this run's speed.
+        """
+        if cells:
+            self._bar.reset(self._task, completed=int(cells * self._pixels_a_cell))
 
     def reach(self, cells: int) -> None:
-        """Show that the first `cells` cells are done."""
-        self._bar.update(self._task, completed=cells * self._pixels_a_cell)
+        """Show that the first `cells` cells are done, and which stage decides."""
+        assert self._watch is not None
+        self._bar.update(
+            self._task,
+            completed=cells * self._pixels_a_cell,
+            bound=f"bound by {self._watch.bound_by}",
+        )

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from mmearth_infer.contract.bands import BANDS, ProductLevel
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
 from mmearth_infer.errors import ManifestError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """Arithmetic of a model's matrix products."""
@@ -53,6 +56,9 @@ class Output:
 
     receptive_radius_px: int
     """Pixels beyond a cell that reach it through convolutions."""
+
+    int8_scale: float | None = None
+    """Embedding of 1 in int8, measured at export; None if it was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +270,17 @@ class Manifest:
             f"model `{self.name}` does not give stage {stage}",
             hint=f"it gives stage {given}; export it with `--stage {stage}`",
         )
+
+    def outputs_of(self, stages: Sequence[int]) -> tuple[Output, ...]:
+        """Return the outputs of stages, the coarsest last; the deepest for none.
+
+        Raises:
+            ModelError: If the model does not give one of them.
+
+        """
+        if not stages:
+            return (self.output(None),)
+        return tuple(self.output(stage) for stage in sorted(set(stages)))
 
     def statistics_for(self, level: ProductLevel) -> Statistics:
         """Return the standardisation of a product level.

@@ -12,6 +12,8 @@ from mmearth_infer.engine.runtime import RuntimeFailure
 from mmearth_infer.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from mmearth_infer.contract.bands import ProductLevel
@@ -59,18 +61,27 @@ class CompiledModel:
                 hint=HINT_EXPORT,
             )
 
-    def engine(
+    def engine(self, *, level: ProductLevel, output: Output) -> OneMap:
+        """Bind the model to a product level and one output.
+
+        Raises:
+            ModelError: If it has no statistics for the level.
+
+        """
+        return OneMap(self.engines(level=level, outputs=[output]))
+
+    def engines(
         self,
         *,
         level: ProductLevel,
-        output: Output,
+        outputs: Sequence[Output],
         largest: tuple[int, int, int] | None = None,
     ) -> BoundEngine:
-        """Bind the model to a product level and an output.
+        """Bind the model to a product level and outputs.
 
         Args:
             level: Whose statistics.
-            output: Which map.
+            outputs: Which maps.
             largest: The largest batch to come, `(N, H, W)`; libraries that compile
                 for sizes do so now.
 
@@ -88,43 +99,65 @@ class CompiledModel:
                     f"`{self.file.path}` cannot be made ready: {error}",
                     hint="choose another --window or --batch-size",
                 ) from error
-        return BoundEngine(self.runtime, numbers, output)
+        return BoundEngine(self.runtime, numbers, outputs)
 
 
 class BoundEngine:
-    """Turns digital numbers into features (`seams.Engine`)."""
+    """Turns digital numbers into maps (`seams.Engine`)."""
 
-    def __init__(self, runtime: Runtime, numbers: Statistics, output: Output) -> None:
+    def __init__(
+        self, runtime: Runtime, numbers: Statistics, outputs: Sequence[Output]
+    ) -> None:
         """Keep what is the same for every batch."""
-        self._runtime, self._output = runtime, output
+        self._runtime, self._outputs = runtime, tuple(outputs)
+        self._names = [output.name for output in outputs]
         self._statistics = {
             MEAN_INPUT: np.asarray(numbers.mean, dtype=np.float32),
             STD_INPUT: np.asarray(numbers.std, dtype=np.float32),
         }
 
-    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """Return `features_NDhw`; standardisation happens in the graph.
+    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> tuple[NDArray[np.float32], ...]:
+        """Return `features_NDhw` of each map; standardisation happens in the graph.
 
         Raises:
             ModelError: If the library fails.
-            ManifestError: If features have another shape than the manifest promises.
+            ManifestError: If a map has another shape than the manifest promises.
 
         """
         feeds: dict[str, NDArray[Any]] = {PIXELS_INPUT: dn_NCHW, **self._statistics}
         try:
-            features = self._runtime.run(self._output.name, feeds)
+            maps = self._runtime.run(self._names, feeds)
         except RuntimeFailure as error:
             raise ModelError(
                 f"the model failed on tiles of {dn_NCHW.shape}: {error}",
                 hint="if memory ran out, choose a smaller --window or --batch-size",
             ) from error
         tiles, _, height, width = dn_NCHW.shape
-        stride = self._output.stride_px
-        promised = (tiles, self._output.channels, height // stride, width // stride)
-        if features.shape != promised:
-            raise ManifestError(
-                f"the model gives features of {features.shape}, its manifest promises "
-                f"{promised}",
-                hint=HINT_EXPORT,
-            )
-        return features
+        for output, features_NDhw in zip(self._outputs, maps, strict=True):
+            stride = output.stride_px
+            promised = (tiles, output.channels, height // stride, width // stride)
+            if features_NDhw.shape != promised:
+                raise ManifestError(
+                    f"the model gives features of {features_NDhw.shape}, its manifest "
+                    f"promises {promised}",
+                    hint=HINT_EXPORT,
+                )
+        return tuple(maps)
+
+
+class OneMap:
+    """An engine that gives one map, by itself."""
+
+    def __init__(self, engine: BoundEngine) -> None:
+        """Take an engine of one output."""
+        self._engine = engine
+
+    def __call__(self, dn_NCHW: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Return `features_NDhw`.
+
+        Raises:
+            ModelError: As the engine.
+
+        """
+        (features_NDhw,) = self._engine(dn_NCHW)
+        return features_NDhw

@@ -12,7 +12,7 @@ from mmearth_infer.contract.manifest import METADATA_KEY
 from mmearth_infer.engine.runtime import Axes, RuntimeFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,12 +97,11 @@ class OpenvinoRuntime:
         """Do nothing: it runs batches of any size."""
 
     def run(
-        self, output: str, feeds: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.float32]:
-        """Return one output."""
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]:
+        """Return some of the outputs; all are computed."""
         try:
             self._request.infer(dict(feeds), share_inputs=True)
-            found: NDArray[np.float32] = self._request.get_tensor(output).data.copy()
+            return [self._request.get_tensor(name).data.copy() for name in outputs]
         except RuntimeError as error:
             raise RuntimeFailure(error) from error
-        return found

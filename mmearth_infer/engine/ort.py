@@ -13,7 +13,7 @@ from mmearth_infer.contract.manifest import METADATA_KEY
 from mmearth_infer.engine.runtime import Axes, RuntimeFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -132,29 +132,30 @@ class OrtRuntime:
         """Do nothing: it runs batches of any size."""
 
     def run(
-        self, output: str, feeds: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.float32]:
-        """Return one output."""
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]:
+        """Return some of the outputs; others are not computed."""
         try:
             if self.device == "cpu":
-                (features,) = self._session.run([output], dict(feeds))
+                found: list[NDArray[np.float32]] = self._session.run(
+                    list(outputs), dict(feeds)
+                )
             else:
-                features = self._run_bound(output, feeds)
+                found = self._run_bound(outputs, feeds)
         except _ERRORS as error:
             raise RuntimeFailure(error) from error
-        found: NDArray[np.float32] = features
         return found
 
     def _run_bound(
-        self, output: str, feeds: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.float32]:
-        """Return one output; what goes in and comes out is placed on the device."""
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]:
+        """Return outputs; what goes in and comes out is placed on the device."""
         binding = self._session.io_binding()
         for name, array in feeds.items():
             placed = ort.OrtValue.ortvalue_from_numpy(array, *self._place)
             binding.bind_ortvalue_input(name, placed)
-        binding.bind_output(output, *self._place)
+        for name in outputs:
+            binding.bind_output(name, *self._place)
         self._session.run_with_iobinding(binding)
-        (features,) = binding.copy_outputs_to_cpu()
-        found: NDArray[np.float32] = features
+        found: list[NDArray[np.float32]] = binding.copy_outputs_to_cpu()
         return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -54,12 +54,12 @@ class Runtime(Protocol):
         ...
 
     def run(
-        self, output: str, feeds: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.float32]:
-        """Return one output.
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]:
+        """Return some of the outputs.
 
         Args:
-            output: Its name.
+            outputs: Their names.
             feeds: Every input by name.
 
         Raises:

@@ -68,17 +68,16 @@ class TorchRuntime:
         """Do nothing: it runs batches of any size."""
 
     def run(
-        self, output: str, feeds: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.float32]:
-        """Return one output; all are computed."""
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]:
+        """Return some of the outputs; all are computed."""
         inputs = [
             torch.from_numpy(np.require(feeds[name], requirements="W"))
             for name in (PIXELS_INPUT, MEAN_INPUT, STD_INPUT)
         ]
         try:
             with torch.inference_mode():
-                outputs = self._package(*inputs)
+                given = self._package(*inputs)
         except RuntimeError as error:
             raise RuntimeFailure(error) from error
-        found: NDArray[np.float32] = outputs[self._outputs.index(output)].numpy()
-        return found
+        return [given[self._outputs.index(name)].numpy() for name in outputs]

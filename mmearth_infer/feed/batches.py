@@ -9,25 +9,34 @@ import numpy as np
 from mmearth_infer.grid.validity import present, valid_share
 from mmearth_infer.grid.window import Window
 from mmearth_infer.seams import Batch, Swath
+from mmearth_infer.stitch.weights import needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from mmearth_infer.grid.plan import Tile, TilePlan
+    from mmearth_infer.grid.plan import Blend, Span, Tile, TilePlan
     from mmearth_infer.seams import Source
 
 
-def read_swaths(source: Source, plan: TilePlan) -> Iterator[Swath]:
+def read_swaths(
+    source: Source, plan: TilePlan, rows: Sequence[Span]
+) -> Iterator[Swath]:
     """Read the scene once from north to south, one row of tiles at a time.
 
-    Rows that two swaths share are read once and copied.
+    Rows of pixels that two swaths share are read once and copied.
+
+    Args:
+        source: The scene.
+        plan: The tiling, or a panel of it.
+        rows: Rows of tiles that are needed.
+
     """
     bands, geobox = len(source.scene.bands), source.scene.geobox
     before: NDArray[np.uint16] | None = None
     read_to = 0
-    for row in plan.rows:
+    for row in rows:
         seen = plan.swath_cells(row).times(plan.stride_px)
         dn_CHW = np.zeros((bands, seen.height, seen.width), dtype=np.uint16)
         shared = max(read_to - seen.row, 0)
@@ -57,13 +66,15 @@ def read_swaths(source: Source, plan: TilePlan) -> Iterator[Swath]:
         )
 
 
-def cut_batches(swath: Swath, plan: TilePlan, *, size: int) -> Iterator[Batch]:
-    """Yield the tiles of a swath whose core holds any data, `size` at a time."""
+def cut_batches(
+    swath: Swath, plan: TilePlan, *, size: int, blend: Blend
+) -> Iterator[Batch]:
+    """Yield the tiles of a swath that any cell with data needs, `size` at a time."""
     frame = plan.swath_cells(swath.row)
     valid_hw = valid_share(swath.present_HW, plan.stride_px)
     waiting: list[Tile] = []
     for tile in plan.tiles(swath.row):
-        if valid_hw[tile.core.seen_from(frame).slices].any():
+        if needed(tile, valid_hw[tile.cells.seen_from(frame).slices], blend):
             waiting.append(tile)
         if len(waiting) == size:
             yield _stack(swath, frame, waiting, plan.stride_px)

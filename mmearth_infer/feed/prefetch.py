@@ -1,36 +1,108 @@
-"""Runs an iterator in a thread, a bounded number of items ahead."""
+"""Runs an iterator in a thread, ahead by as many items as fit a number of bytes."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-_END: Final = object()
 
 
 @contextmanager
-def prefetch(items: Iterator[T]) -> Iterator[Iterator[T]]:
-    """Compute the next item while the current one is in use.
+def prefetch(
+    items: Iterator[T], *, most_bytes: int, size_of: Callable[[T], int]
+) -> Iterator[Iterator[T]]:
+    """Compute items while others are in use.
 
-    One item is ahead, so at most two are held at a time; what bounds the memory is
-    the size of an item. An error of the iterator is raised where its item would
-    have come. Leaving the block waits for the item under way and asks no more.
+    The item in use and those that wait hold at most `most_bytes`, and the one being
+    computed comes on top; but one item is always ahead, however large it is. An error
+    of the iterator is raised where its item would have come. Leaving the block waits
+    for the item under way and asks no more.
+
+    Args:
+        items: What is computed, in a thread of its own.
+        most_bytes: What may be held.
+        size_of: Bytes of an item.
+
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as pool:
+    ahead = _Ahead(items, most_bytes, size_of)
+    ahead.thread.start()
+    try:
+        yield ahead.taken()
+    finally:
+        ahead.stop()
 
-        def ask() -> Future[T | object]:
-            return pool.submit(next, items, _END)
 
-        def ahead() -> Iterator[T]:
-            coming = ask()
-            while (item := coming.result()) is not _END:
-                coming = ask()
-                yield item  # type: ignore[misc]  # `object` is the end alone
+class _Ahead(Generic[T]):
+    """Items that wait, and the thread that makes them."""
 
-        yield ahead()
+    def __init__(
+        self, items: Iterator[T], most_bytes: int, size_of: Callable[[T], int]
+    ) -> None:
+        self._items, self._most_bytes, self._size_of = items, most_bytes, size_of
+        self._waiting: deque[T] = deque()
+        self._held_bytes = 0
+        self._error: BaseException | None = None
+        self._ended = self._stopped = False
+        self._changed = Condition()
+        self.thread = Thread(target=self._make, name="read", daemon=True)
+
+    def _make(self) -> None:
+        """Make items until they end, fail, or nobody wants them."""
+        try:
+            while self._may_go_on():
+                try:
+                    item = next(self._items)
+                except StopIteration:
+                    break
+                with self._changed:
+                    self._waiting.append(item)
+                    self._held_bytes += self._size_of(item)
+                    self._changed.notify_all()
+                del item
+        except BaseException as error:  # noqa: BLE001 -- raised by `taken`
+            self._error = error
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _may_go_on(self) -> bool:
+        """Wait until there is room for another item, and tell whether to make it."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._stopped
+                    or not self._waiting
+                    or self._held_bytes < self._most_bytes
+                )
+            )
+            return not self._stopped
+
+    def taken(self) -> Iterator[T]:
+        """Yield items in order; the one before counts as held until the next."""
+        size = 0
+        while True:
+            with self._changed:
+                self._held_bytes -= size
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._ended)
+                if not self._waiting:
+                    break
+                item = self._waiting.popleft()
+            size = self._size_of(item)
+            yield item
+            del item
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ask for no more and wait for the item under way."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self.thread.join()

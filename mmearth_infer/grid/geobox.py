@@ -55,17 +55,30 @@ class GeoBox:
         """Centres of the rows; `y[0] == transform.f + transform.e / 2`."""
         return _centres(self.transform.f, self.transform.e, self.height)
 
-    def cells(self, stride: int) -> GeoBox:
+    def cells(self, stride: int, *, of_px: int | None = None) -> GeoBox:
         """Return the grid of cells of `stride` pixels; both share their corner.
 
         Cells cover every pixel, so that the last ones may reach past the raster.
+
+        Args:
+            stride: Pixels a side of a cell.
+            of_px: The grid ends where one of cells of so many pixels does.
+
         """
+        coarse = of_px or stride
+        assert coarse % stride == 0
         return GeoBox(
             crs=self.crs,
             transform=self.transform @ Affine.scale(stride),
-            height=-(-self.height // stride),
-            width=-(-self.width // stride),
+            height=-(-self.height // coarse) * (coarse // stride),
+            width=-(-self.width // coarse) * (coarse // stride),
         )
+
+    @property
+    def square_km(self) -> float:
+        """Area of the raster in square kilometres."""
+        high_m, wide_m = self.pixel_m()
+        return self.pixels * high_m * wide_m / 1e6
 
     def pixel_m(self) -> tuple[float, float]:
         """Return the height and width of a pixel in the middle, in metres.

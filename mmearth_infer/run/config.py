@@ -9,7 +9,10 @@ from typing import Final
 from mmearth_infer.engine.choice import EngineChoice  # noqa: TC001 -- a field's type
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import WindowError
+from mmearth_infer.grid.plan import Blend  # noqa: TC001 -- likewise
 from mmearth_infer.read.options import SceneOptions
+from mmearth_infer.write.encode import DtypeChoice  # noqa: TC001 -- likewise
+from mmearth_infer.write.layout import LayoutChoice  # noqa: TC001 -- likewise
 
 MOST_THREADS: Final = 1024
 """More is a slip of the keyboard."""
@@ -37,8 +40,8 @@ class EmbedConfig:
     trust_model: bool = False
     """Run a model file that holds machine code."""
 
-    stage: int | None = None
-    """Stage of the encoder, 1 to 4; None for the deepest the model gives."""
+    stages: tuple[int, ...] = ()
+    """Stages of the encoder, 1 to 4; empty for the deepest the model gives."""
 
     window_px: int | None = None
     """Side of a tile; None for `run.tiling.DEFAULT_WINDOW_PX`."""
@@ -51,6 +54,18 @@ class EmbedConfig:
 
     threads: int = 0
     """Threads of engine and decoder; 0 for one a core."""
+
+    blend: Blend = "none"
+    """How tiles that overlap make one map."""
+
+    dtype: DtypeChoice = "float32"
+    """How embeddings are kept."""
+
+    layout: LayoutChoice = "plain"
+    """Chunks as files of their own, or many in a file."""
+
+    resume: bool = False
+    """Go on with what an earlier run began; start where nothing is."""
 
     overwrite: bool = False
     """Replace a store that is there."""

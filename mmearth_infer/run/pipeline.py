@@ -2,54 +2,50 @@
 
     scene -> read -> feed -> engine -> stitch -> write -> store
 
-Reading runs one swath ahead in a thread, writing one strip behind in another, and
-the engine in between. Very wide scenes go panel by panel, so that what is held at any
-time is a few rows of a part of the scene, however large it is.
+Reading runs ahead in a thread, as far as its share of memory goes; writing one strip
+behind in another; and the engine in between. Very wide scenes go panel by panel, so
+that what is held at any time is a few rows of a part of the scene, however large it is.
+What is written is in the ledger once it is on the disk, and is not computed again.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mmearth_infer.disk import check_output
-from mmearth_infer.engine.open import open_model
-from mmearth_infer.errors import SceneError
+from mmearth_infer.errors import ModelError, SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
 from mmearth_infer.feed.prefetch import prefetch
 from mmearth_infer.grid.plan import cells_up_to
-from mmearth_infer.read.source import open_source
-from mmearth_infer.run.provenance import geoemb, provenance
-from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
-from mmearth_infer.run.tiling import PANEL_PX, plan_scene, tiles_per_batch
 from mmearth_infer.stitch.mosaic import Mosaic
-from mmearth_infer.write.zarr_store import STORE, ZarrSink
+from mmearth_infer.stitch.weights import rows_needed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from mmearth_infer.grid.plan import TilePlan
-    from mmearth_infer.run.config import EmbedConfig
-    from mmearth_infer.seams import Engine, Sink, Source, Strip
+    import numpy as np
+    from numpy.typing import NDArray
 
-log = logging.getLogger("mmearth")
+    from mmearth_infer.grid.plan import Blend, TilePlan
+    from mmearth_infer.run.report import Stopwatch
+    from mmearth_infer.seams import Batch, Engine, Sink, Source, Strip, Swath
 
-SINGLE_ROW: Final = (
-    "the store has a single row or column of cells: GDAL and QGIS then find no "
-    "transform (rioxarray and xarray do)"
-)
-"""Said of stores that GDAL 3.12 opens with an identity transform."""
+READ_AHEAD_BYTES: Final = 512 * 2**20
+"""Pixels in use and waiting: three swaths of a Sentinel-2 tile. A bound in bytes makes
+memory the same for narrow scenes and wide ones (docs/benchmarks/runner.md)."""
 
 
 class Progress(Protocol):
     """Something that shows how far a run is."""
 
-    def start(self, *, cells: int, pixels: int) -> None:
+    def start(self, *, cells: int, pixels: int, watch: Stopwatch) -> None:
         """Show a run that begins, of `cells` cells made from `pixels` pixels."""
+        ...
+
+    def skip(self, cells: int) -> None:
+        """Show that an earlier run has done the first `cells` cells."""
         ...
 
     def reach(self, cells: int) -> None:
@@ -60,120 +56,25 @@ class Progress(Protocol):
 class NoProgress:
     """Shows nothing."""
 
-    def start(self, *, cells: int, pixels: int) -> None:
+    def start(self, *, cells: int, pixels: int, watch: Stopwatch) -> None:
+        """Do nothing."""
+
+    def skip(self, cells: int) -> None:
         """Do nothing."""
 
     def reach(self, cells: int) -> None:
         """Do nothing."""
 
 
-def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
-    """Embed a scene into a Zarr store.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapShape:
+    """One of the maps that an engine gives."""
 
-    Args:
-        config: What to read, how, and where to write.
-        progress: Is told how far it is; None for nobody.
+    channels: int
+    """D, values a cell."""
 
-    Returns:
-        What was done, in numbers.
-
-    Raises:
-        MMEarthError: With a hint; nothing is left under the store's name, or what
-            was there before.
-
-    """
-    watch = Stopwatch()
-    check_output(Path(config.out), STORE, overwrite=config.overwrite)
-    threads = config.threads or os.cpu_count() or 1
-    with ExitStack() as stack:
-        with watch.busy("open"):
-            model = open_model(
-                config.model,
-                engine=config.engine,
-                device=config.device,
-                threads=config.threads,
-                trusted=config.trust_model,
-            )
-            log.info(
-                "engine %s on %s: %s",
-                model.runtime.name,
-                model.runtime.device,
-                model.why,
-            )
-            manifest = model.file.manifest
-            output = manifest.output(config.stage)
-            source = stack.enter_context(
-                open_source(
-                    config.scene,
-                    options=config.options,
-                    wanted=manifest.bands,
-                    threads=threads,
-                )
-            )
-        scene = source.scene
-        notes = (*model.warnings, *scene.warnings)
-        for note in notes:
-            log.warning(note)
-        plan = plan_scene(
-            scene.geobox,
-            manifest,
-            output,
-            window_px=config.window_px,
-            halo_px=config.halo_px,
-        )
-        if 1 in (plan.height, plan.width):
-            notes = (*notes, SINGLE_ROW)
-            log.warning(SINGLE_ROW)
-        batch_size = tiles_per_batch(
-            config.batch_size, plan, device=model.runtime.device
-        )
-        with watch.busy("open"):
-            engine = model.engine(
-                level=scene.level,
-                output=output,
-                largest=(batch_size, *plan.tile_px),
-            )
-        sink = stack.enter_context(
-            ZarrSink(
-                config.out,
-                box=scene.geobox.cells(output.stride_px),
-                channels=output.channels,
-                geoemb=geoemb(model.file, scene, output),
-                provenance=provenance(model, scene, output, plan),
-                overwrite=config.overwrite,
-            )
-        )
-        valid_cells = run(
-            source,
-            engine,
-            sink,
-            plan=plan,
-            channels=output.channels,
-            batch_size=batch_size,
-            panel_cells=PANEL_PX // plan.stride_px,
-            watch=watch,
-            progress=progress or NoProgress(),
-        )
-        with watch.busy("write"):
-            sink.finish()
-    return Report(
-        store=str(config.out),
-        scene=scene.name,
-        model=manifest.name,
-        model_digest=model.file.digest,
-        engine=model.runtime.name,
-        cells=plan.cell_count,
-        valid_cells=valid_cells,
-        channels=output.channels,
-        tiles=plan.tile_count,
-        window_px=plan.window_px,
-        halo_px=plan.halo_px,
-        elapsed_s=watch.elapsed_s,
-        stage_s=watch.stage_s,
-        megapixels_per_s=scene.geobox.pixels / 1e6 / watch.elapsed_s,
-        peak_rss_bytes=peak_rss_bytes(),
-        warnings=notes,
-    )
+    factor: int = 1
+    """How many of its cells a side make one of the coarsest map."""
 
 
 def run(  # noqa: PLR0913 -- the stages, and what watches them
@@ -182,49 +83,125 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     sink: Sink,
     *,
     plan: TilePlan,
-    channels: int,
+    maps: Sequence[MapShape],
     batch_size: int,
     panel_cells: int,
     watch: Stopwatch,
     progress: Progress,
+    blend: Blend = "none",
 ) -> int:
-    """Move a scene through all stages and return the number of cells with data.
+    """Move a scene through all stages and return how many cells with data came out.
+
+    Cells that the sink has already are not computed again, and not counted.
+
+    Args:
+        source: The scene.
+        engine: Gives the maps of a batch.
+        sink: Takes strips of them.
+        plan: The tiling, in cells of the coarsest map.
+        maps: The maps, the coarsest last.
+        batch_size: Tiles a batch.
+        panel_cells: Most columns of cells that are worked on at once.
+        watch: Counts the time of each stage.
+        progress: Is told how far it is.
+        blend: How tiles that overlap make one map.
 
     Raises:
-        SceneError: If no pixel of the scene holds data.
+        MMEarthError: The first error of any stage, which ends the others.
 
     """
-    progress.start(cells=plan.cell_count, pixels=source.scene.geobox.pixels)
+    progress.start(
+        cells=plan.cell_count, pixels=source.scene.geobox.pixels, watch=watch
+    )
     valid_cells = done_cells = 0
 
-    def write(strip: Strip) -> None:
+    def write(strips: Sequence[Strip]) -> None:
         with watch.busy("write"):
-            sink.write(strip)
+            sink.write(strips)
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer:
         written: Future[None] | None = None
-        for panel in plan.panels(widest=panel_cells, multiple=sink.chunk_cells):
-            mosaic = Mosaic(panel, channels=channels, strip_rows=sink.chunk_cells)
-            with prefetch(watch.timed("read", read_swaths(source, panel))) as swaths:
-                for swath in swaths:
-                    for batch in cut_batches(swath, panel, size=batch_size):
+        for panel in plan.panels(
+            widest=panel_cells, multiple=sink.chunk_cells, blend=blend
+        ):
+            first_row = sink.first_row(panel.first_col)
+            progress.skip(done_cells + first_row * panel.width)
+            mosaics = [
+                Mosaic(
+                    panel.scaled(shape.factor),
+                    channels=shape.channels,
+                    strip_rows=sink.chunk_cells * shape.factor,
+                    blend=blend,
+                    first_row=first_row * shape.factor,
+                )
+                for shape in maps
+            ]
+            rows = rows_needed(panel, first_row, blend)
+            with prefetch(
+                watch.timed("read", read_swaths(source, panel, rows)),
+                most_bytes=READ_AHEAD_BYTES,
+                size_of=lambda swath: swath.nbytes,
+            ) as swaths:
+                for swath in watch.waited("read", swaths):
+                    for batch in cut_batches(
+                        swath, panel, size=batch_size, blend=blend
+                    ):
                         with watch.busy("compute"):
-                            features_NDhw = engine(batch.dn_NCHW)
+                            features = _compute(engine, batch, plan.stride_px)
                         with watch.busy("stitch"):
-                            mosaic.place(batch.tiles, features_NDhw)
+                            for mosaic, shape, features_NDhw in zip(
+                                mosaics, maps, features, strict=True
+                            ):
+                                tiles = [t.scaled(shape.factor) for t in batch.tiles]
+                                mosaic.place(tiles, features_NDhw)
                         progress.reach(done_cells + cells_up_to(batch.tiles[-1], panel))
-                    for strip in mosaic.finish(swath):
-                        valid_cells += int((strip.valid_hW > 0).sum())
+                    for strips in _finish(mosaics, maps, swath):
+                        valid_cells += int((strips[-1].valid_hW > 0).sum())
                         if written is not None:
-                            written.result()
-                        written = writer.submit(write, strip)
+                            with watch.waiting("write"):
+                                written.result()
+                        written = writer.submit(write, strips)
             done_cells += panel.cell_count
             progress.reach(done_cells)
         if written is not None:
-            written.result()
+            with watch.waiting("write"):
+                written.result()
+    return valid_cells
+
+
+def _compute(
+    engine: Engine, batch: Batch, stride_px: int
+) -> tuple[NDArray[np.float32], ...]:
+    """Run the engine, and say where it was if it fails."""
+    try:
+        return engine(batch.dn_NCHW)
+    except ModelError as error:
+        seen = batch.tiles[0].cells.times(stride_px)
+        raise type(error)(
+            f"{error} (the tile at row {seen.row}, column {seen.col})", hint=error.hint
+        ) from error
+
+
+def _finish(
+    mosaics: Sequence[Mosaic], maps: Sequence[MapShape], swath: Swath
+) -> list[tuple[Strip, ...]]:
+    """Return the strips that a swath finished, of all maps together."""
+    finished = [
+        list(mosaic.finish(swath.scaled(shape.factor)))
+        for mosaic, shape in zip(mosaics, maps, strict=True)
+    ]
+    return list(zip(*finished, strict=True))
+
+
+def refuse_empty(valid_cells: int, name: str) -> None:
+    """Refuse a scene without any data.
+
+    Raises:
+        SceneError: If no cell holds any.
+
+    """
     if valid_cells == 0:
         raise SceneError(
-            f"`{source.scene.name}` holds no data: every pixel is nodata in all bands",
+            f"`{name}` holds no data: every pixel is nodata in all bands",
             hint="check the bands and the nodata value with `mmearth info`",
         )
-    return valid_cells

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmearth_infer.contract.manifest import Output
     from mmearth_infer.engine.compiled import CompiledModel
     from mmearth_infer.engine.model import ModelFile
     from mmearth_infer.grid.plan import TilePlan
+    from mmearth_infer.run.config import EmbedConfig
     from mmearth_infer.seams import Scene
+    from mmearth_infer.write.encode import DtypeChoice
 
 DISTRIBUTION: Final = "mmearth-infer"
 """Name of this package on the index."""
@@ -26,7 +30,11 @@ PROVENANCE_SCHEMA: Final = 1
 
 
 def provenance(
-    model: CompiledModel, scene: Scene, output: Output, plan: TilePlan
+    model: CompiledModel,
+    scene: Scene,
+    outputs: Sequence[Output],
+    plan: TilePlan,
+    config: EmbedConfig,
 ) -> dict[str, Any]:
     """Return the attribute `mmearth` of a store."""
     manifest, runtime = model.file.manifest, model.runtime
@@ -35,7 +43,7 @@ def provenance(
         "model": {
             "name": manifest.name,
             "digest": f"sha256:{model.file.digest}",
-            "stage": output.stage,
+            "stages": [output.stage for output in outputs],
             "trained": manifest.provenance.trained,
             "manifest": msgspec.to_builtins(manifest),
         },
@@ -52,9 +60,10 @@ def provenance(
             "warnings": list(scene.warnings),
         },
         "tiling": {
-            "stride_px": output.stride_px,
+            "stride_px": outputs[-1].stride_px,
             "window_px": plan.window_px,
             "halo_px": plan.halo_px,
+            "blend": config.blend,
             "grn_scope": manifest.grn.scope,
         },
         "engine": {
@@ -63,11 +72,29 @@ def provenance(
             "device": runtime.device,
             "precision": manifest.precision,
         },
+        "output": {"dtype": config.dtype, "layout": config.layout},
         "version": version(DISTRIBUTION),
     }
 
 
-def geoemb(model: ModelFile, scene: Scene, output: Output) -> dict[str, Any]:
+def job(said: dict[str, Any], fingerprint: str, *, batch_size: int) -> dict[str, Any]:
+    """Return everything that decides the bytes of a store.
+
+    More than the store says itself: times of files have no place in it, and the size
+    of batches may move the last bit of a sum.
+
+    Args:
+        said: What the store says.
+        fingerprint: That of the scene.
+        batch_size: Tiles a batch.
+
+    """
+    return {**said, "files of the scene": fingerprint, "batch size": batch_size}
+
+
+def geoemb(
+    model: ModelFile, scene: Scene, output: Output, *, dtype: DtypeChoice
+) -> dict[str, Any]:
     """Return the values of the geo-embeddings convention."""
     high_m, _ = scene.geobox.cells(output.stride_px).pixel_m()
     return {
@@ -75,7 +102,7 @@ def geoemb(model: ModelFile, scene: Scene, output: Output) -> dict[str, Any]:
         "dimensions": output.channels,
         "model": f"urn:sha256:{model.digest}",
         "source_data": [scene.name],
-        "data_type": "float32",
+        "data_type": dtype.partition("-")[0],
         "gsd": round(high_m, 3),
         "build_version": f"{DISTRIBUTION} {version(DISTRIBUTION)}",
     }

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 StageName = Literal["open", "read", "compute", "stitch", "write"]
+WaitName = Literal["read", "write"]
+
+MUCH: Final = 0.2
+"""Share of the time that is much to wait for a stage: then that stage decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +40,20 @@ class Report:
     engine: str
     """Library that ran the model."""
 
+    device: str
+    """What it computed on."""
+
     cells: int
     """Cells of the grid."""
 
     valid_cells: int
     """Cells that hold an embedding."""
 
+    resumed_cells: int
+    """Cells that an earlier run had written."""
+
     channels: int
-    """Values a cell."""
+    """Values a cell of the coarsest map."""
 
     tiles: int
     """Tiles of the plan."""
@@ -60,8 +70,17 @@ class Report:
     stage_s: dict[StageName, float]
     """Seconds each stage was busy; stages overlap, so they add up to more."""
 
+    waited_s: dict[WaitName, float]
+    """Seconds that computing waited for pixels, and for strips to be written."""
+
+    bound_by: StageName
+    """The stage that decided how long it took."""
+
     megapixels_per_s: float
     """Pixels of the scene by wall time, in millions a second."""
+
+    square_km_per_s: float
+    """Area of the scene by wall time."""
 
     peak_rss_bytes: int | None
     """Largest resident memory of the process so far; None where not known."""
@@ -80,12 +99,39 @@ class Stopwatch:
     def __init__(self) -> None:
         """Start at zero, and start the wall clock."""
         self.stage_s: dict[StageName, float] = dict.fromkeys(get_args(StageName), 0.0)
+        self.waited_s: dict[WaitName, float] = dict.fromkeys(get_args(WaitName), 0.0)
         self._started = time.perf_counter()
 
     @property
     def elapsed_s(self) -> float:
         """Wall time since the start."""
         return time.perf_counter() - self._started
+
+    @property
+    def bound_by(self) -> StageName:
+        """The stage that others wait for most; computing, if they hardly wait."""
+        slowest = max(self.waited_s, key=lambda name: self.waited_s[name])
+        much = self.waited_s[slowest] > MUCH * self.elapsed_s
+        return slowest if much else "compute"
+
+    @contextmanager
+    def waiting(self, stage: WaitName) -> Iterator[None]:
+        """Count the time that computing waits for a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited_s[stage] += time.perf_counter() - began
+
+    def waited(self, stage: WaitName, items: Iterator[T]) -> Iterator[T]:
+        """Count the time that is waited for the items of an iterator."""
+        while True:
+            with self.waiting(stage):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
 
     @contextmanager
     def busy(self, stage: StageName) -> Iterator[None]:

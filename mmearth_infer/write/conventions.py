@@ -108,13 +108,17 @@ def group_attributes(box: GeoBox, geoemb: dict[str, Any]) -> dict[str, Any]:
     return attributes
 
 
-def array_attributes(box: GeoBox) -> dict[str, Any]:
-    """Return the attributes of a float32 array on the grid."""
+def array_attributes(box: GeoBox, *, nodata: float) -> dict[str, Any]:
+    """Return the attributes of an array on the grid.
+
+    A whole number as nodata, that of int8, is written as it is.
+    """
+    fill = fill_value_attribute(nodata) if math.isnan(nodata) else int(nodata)
     return {
         **spatial_conventions(box),
         "grid_mapping": GRID_MAPPING,
         "coordinates": GRID_MAPPING,  # xarray then keeps it with the array
-        "_FillValue": fill_value_attribute(math.nan),
+        "_FillValue": fill,
     }
 
 

@@ -1,173 +1,148 @@
-"""The Zarr store: made beside its final name, renamed when it is complete."""
+"""The Zarr store as a sink: strips in, whole chunks on the disk, the name last."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import warnings
-from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
-from mmearth_infer.disk import (
-    Kind,
-    check_output,
-    clear_left_over,
-    disk_errors,
-    put_in_place,
-)
+from mmearth_infer.disk import Kind, disk_errors, to_disk
 from mmearth_infer.errors import StoreError
-from mmearth_infer.write import conventions
+from mmearth_infer.write.layout import (
+    COMPLETE,
+    EMBEDDING,
+    PROVENANCE,
+    QUALITY,
+    complete,
+    create,
+    written_cells,
+)
+from mmearth_infer.write.ledger import Done, differences
+from mmearth_infer.write.work import Work
 
 if TYPE_CHECKING:
-    from zarr.abc.store import Store
+    from collections.abc import Iterator, Sequence
 
-    from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.seams import Strip
+    from mmearth_infer.write.layout import Layer, LayoutChoice
+    from mmearth_infer.write.ledger import Job
 
-EMBEDDING: Final = "embedding"
-"""Name of the data array."""
-
-PROVENANCE: Final = "mmearth"
-"""Group attribute with everything that made the store."""
-
-COMPLETE: Final = "complete"
-"""Field of it that is true once nothing is missing."""
-
-QUALITY: Final = "quality"
-"""Sub-group with `valid`. It is Zarr v2 inside a v3 store: GDAL lists every v3 array
-below a store and opens it as one raster only where it finds one (docs/adr/0003)."""
-
-CHUNK_BYTES: Final = 8 * 2**20
-"""Largest chunk: `(320, 64, 64)` float32 is 5 MB."""
-
-ZSTD_LEVEL: Final = 1
-"""Embeddings hardly compress: more than 1 costs time for nothing (docs/log.md)."""
-
-
-def chunk_side(channels: int, itemsize: int = 4) -> int:
-    """Return the side of a chunk in cells: the largest power of two that fits."""
-    side = 1
-    while channels * (2 * side) ** 2 * itemsize <= CHUNK_BYTES:
-        side *= 2
-    return side
+TEMPORARY: Final = "*.partial"
+"""What zarr calls a file that it has not finished; a kill leaves it behind."""
 
 
 class ZarrSink:
     """A store that is being written.
 
-    Everything goes to `OUT.partial`, which says that it is not complete. `finish`
-    marks it and gives it its name, so that nothing under that name is ever half
-    written. Leaving the block without `finish` removes what was written.
+    Everything goes to `OUT.partial`, which says that it is not complete; the ledger
+    beside it says which strips are on the disk. `finish` marks it and gives it its
+    name, so that nothing under that name is ever half written. Leaving the block
+    without `finish` keeps what is written for `--resume`.
     """
 
     def __init__(  # noqa: PLR0913 -- what a store says, and where it goes
         self,
         path: str | Path,
         *,
-        box: GeoBox,
-        channels: int,
-        geoemb: dict[str, Any],
+        layers: Sequence[Layer],
         provenance: dict[str, Any],
+        job: Job,
         overwrite: bool,
+        resume: bool = False,
+        layout: LayoutChoice = "plain",
     ) -> None:
-        """Create the metadata and nothing else.
+        """Create the metadata and nothing else, or go on with what is there.
 
         Args:
             path: Where the store will be.
-            box: Grid of the cells.
-            channels: D, values a cell.
-            geoemb: Values of the geo-embeddings convention.
+            layers: Its maps, the coarsest last.
             provenance: What made the store, as JSON.
+            job: What it is made from: provenance, and what tells scenes apart.
             overwrite: Replace a store that is there, once this one is complete.
+            resume: Go on with a store that was begun.
+            layout: How chunks lie in files.
 
         Raises:
-            StoreError: If something is there, or the place cannot be written.
+            StoreError: If something is there, the place cannot be written, or what was
+                begun is something else.
 
         """
-        check_output(Path(path), STORE, overwrite=overwrite)
-        with disk_errors(Path(path)):
-            self.path = Path(path).resolve()
-        self._partial = self.path.with_name(f"{self.path.name}.partial")
-        self._overwrite = overwrite
-        self.chunk_cells = chunk_side(channels)
+        self._layers = list(layers)
         self._provenance = provenance
+        self._work = Work(Path(path), STORE, overwrite=overwrite)
+        self.path = self._work.out
+
+        def make(folder: Path) -> None:
+            create(folder, self._layers, provenance, layout=layout)
+
+        self.is_complete = (
+            resume and not overwrite and not self._work.begun and self._is_there()
+        )
+        if not self.is_complete:
+            self._work.begin(job, make, resume=resume)
+        coarsest = self._layers[-1]
+        whole_px = max(
+            written_cells(layer, layout) * layer.stride_px for layer in self._layers
+        )
+        self.chunk_cells = whole_px // coarsest.stride_px
+        folder = self.path if self.is_complete else self._work.partial
         with disk_errors(self.path):
-            clear_left_over(self._partial, STORE)
-            with ExitStack() as clearing:  # unless all goes well
-                clearing.callback(shutil.rmtree, self._partial, ignore_errors=True)
-                self._group = self._create(box, channels, geoemb)
-                self._quality = self._create_quality(box)
-                clearing.pop_all()
+            for left_over in folder.rglob(TEMPORARY):
+                left_over.unlink()
+            self._arrays = [_Arrays(folder, layer) for layer in layers]
 
-    def _create(self, box: GeoBox, channels: int, geoemb: dict[str, Any]) -> zarr.Group:
-        """Write the metadata of the group and of every array."""
-        group = zarr.create_group(
-            LocalStore(self._partial),
-            attributes={
-                **conventions.group_attributes(box, geoemb),
-                PROVENANCE: {COMPLETE: False, **self._provenance},
-            },
-        )
-        side = self.chunk_cells
-        self._embedding = group.create_array(
-            EMBEDDING,
-            shape=(channels, box.height, box.width),
-            chunks=(channels, min(side, box.height), min(side, box.width)),
-            dtype="float32",
-            fill_value=np.nan,
-            compressors=ZstdCodec(level=ZSTD_LEVEL),
-            dimension_names=conventions.ARRAY_DIMENSIONS,
-            attributes={
-                **conventions.array_attributes(box),
-                "long_name": "MP-MAE embedding",
-            },
-        )
-        _write_coordinates(group, box)
-        band = group.create_array(
-            "band", shape=(channels,), dtype="int32", dimension_names=("band",)
-        )
-        band[:] = np.arange(1, channels + 1, dtype=np.int32)
-        return group
+    def _is_there(self) -> bool:
+        """Tell whether the store is there, complete.
 
-    def _create_quality(self, box: GeoBox) -> zarr.Group:
-        """Write the metadata of the quality group."""
-        side = self.chunk_cells
-        group = zarr.create_group(LocalStore(self._partial / QUALITY), zarr_format=2)
-        self._valid = group.create_array(
-            "valid",
-            shape=(box.height, box.width),
-            chunks=(min(side, box.height), min(side, box.width)),
-            dtype="float32",
-            fill_value=np.nan,
-            attributes={
-                **conventions.dimension_attribute("y", "x"),
-                "grid_mapping": conventions.GRID_MAPPING,
-                "coordinates": conventions.GRID_MAPPING,
-                "long_name": "share of each cell's pixels that hold data",
-            },
-        )
-        _write_coordinates(group, box)
-        return group
+        Raises:
+            StoreError: If it is there and was made from something else.
 
-    def write(self, strip: Strip) -> None:
-        """Write a strip, which fills whole chunks.
+        """
+        if not self.path.exists():
+            return False
+        attributes, _, _ = read_store_metadata(self.path)
+        there = attributes[PROVENANCE]
+        changed = list(differences(there, {COMPLETE: True, **self._provenance}))
+        if changed:
+            raise StoreError(
+                f"`{self.path}` is there, of something else: {'; '.join(changed)}",
+                hint="choose another -o, or replace it with --overwrite",
+            )
+        return True
+
+    @property
+    def done(self) -> Done:
+        """What is on the disk already."""
+        if not self.is_complete:
+            return self._work.done
+        return self._arrays[-1].count()
+
+    def first_row(self, col: int) -> int:
+        """Return the first row of cells that is missing of a panel."""
+        return self.done.next_row.get(col, 0)
+
+    def write(self, strips: Sequence[Strip]) -> None:
+        """Write a strip of each map, which fill whole chunks, and wait for the disk.
 
         Raises:
             StoreError: If the disk does not take it.
 
         """
-        height, width = strip.valid_hW.shape
-        rows = slice(strip.row, strip.row + height)
-        cols = slice(strip.col, strip.col + width)
         with disk_errors(self.path):
-            self._embedding[:, rows, cols] = strip.features_DhW
-            self._valid[rows, cols] = strip.valid_hW
+            for arrays, strip in zip(self._arrays, strips, strict=True):
+                arrays.write(strip)
+            base = strips[-1]
+            self._work.record(
+                row=base.row,
+                col=base.col,
+                shape=(base.valid_hW.shape[0], base.valid_hW.shape[1]),
+                valid=int((base.valid_hW > 0).sum()),
+            )
 
     def finish(self) -> None:
         """Mark the store complete and give it its name.
@@ -177,21 +152,76 @@ class ZarrSink:
 
         """
         with disk_errors(self.path):
-            self._group.update_attributes(
-                {PROVENANCE: {COMPLETE: True, **self._provenance}}
-            )
-            _consolidate(self._quality.store)
-            _consolidate(self._group.store)
-            put_in_place(self._partial, self.path, overwrite=self._overwrite)
+            complete(self._work.partial, self._layers, self._provenance)
+            self._work.finish()
 
     def __enter__(self) -> Self:
         """Return the sink."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Remove what is not complete."""
-        if self._partial.exists():
-            shutil.rmtree(self._partial, ignore_errors=True)
+        """Keep what is written, unless that is nothing."""
+        self._work.leave()
+
+
+class _Arrays:
+    """The arrays of one layer."""
+
+    def __init__(self, folder: Path, layer: Layer) -> None:
+        self._layer = layer
+        self._folder = folder / layer.group
+        self._embedding = _open(self._folder, EMBEDDING)
+        names = ["valid", "scale"] if layer.encoding.per_cell else ["valid"]
+        self._quality = {name: _open(self._folder / QUALITY, name) for name in names}
+
+    def write(self, strip: Strip) -> None:
+        """Write a strip and wait until its files are on the disk."""
+        height, width = strip.valid_hW.shape
+        place = (
+            slice(strip.row, strip.row + height),
+            slice(strip.col, strip.col + width),
+        )
+        stored_DhW, scale_hW = self._layer.encoding.encode(strip.features_DhW)
+        self._embedding[(slice(None), *place)] = stored_DhW
+        self._quality["valid"][place] = strip.valid_hW
+        if scale_hW is not None:
+            self._quality["scale"][place] = scale_hW
+        written = [
+            *_files(self._folder / EMBEDDING / "c/0", self._embedding, place, "/")
+        ]
+        for name, array in self._quality.items():
+            written += _files(self._folder / QUALITY / name, array, place, ".")
+        for path in written:
+            to_disk(path)
+        for folder in {path.parent for path in written}:
+            to_disk(folder)
+
+    def count(self) -> Done:
+        """Count the cells of a store that is complete."""
+        valid_hW = np.asarray(self._quality["valid"][...])
+        return Done(cells=valid_hW.size, valid_cells=int((valid_hW > 0).sum()))
+
+
+def _open(folder: Path, name: str) -> zarr.Array[Any]:
+    """Open an array for writing."""
+    array = zarr.open_array(LocalStore(folder), path=name, mode="r+")
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _files(
+    folder: Path, array: zarr.Array[Any], place: tuple[slice, slice], separator: str
+) -> Iterator[Path]:
+    """Yield the files that a part of an array lies in, of those that are not empty."""
+    sides = (array.shards or array.chunks)[-2:]
+    numbers = [
+        range(part.start // side, -(-part.stop // side))
+        for part, side in zip(place, sides, strict=True)
+    ]
+    for row, col in product(*numbers):
+        path = folder / f"{row}{separator}{col}"
+        if path.exists():  # an empty chunk has no file
+            yield path
 
 
 def is_store(path: Path) -> bool:
@@ -207,44 +237,10 @@ STORE: Final = Kind("store", is_store)
 """What `mmearth embed` writes."""
 
 
-def _write_coordinates(group: zarr.Group, box: GeoBox) -> None:
-    """Write `x`, `y` and `spatial_ref` of a grid into a group."""
-    version_3 = group.metadata.zarr_format == 3  # noqa: PLR2004
-    for axis, centres in (("y", box.y), ("x", box.x)):
-        attributes = conventions.coordinate_attributes(box, axis)
-        if not version_3:
-            attributes |= conventions.dimension_attribute(axis)
-        array = group.create_array(
-            axis,
-            shape=centres.shape,
-            dtype="float64",
-            dimension_names=(axis,) if version_3 else None,
-            attributes=attributes,
-        )
-        array[:] = centres
-    attributes = conventions.grid_mapping_attributes(box)
-    if not version_3:
-        attributes |= conventions.dimension_attribute()
-    place = group.create_array(
-        conventions.GRID_MAPPING, shape=(), dtype="int64", attributes=attributes
-    )
-    place[...] = 0
-
-
-def _consolidate(store: Store) -> None:
-    """Gather the metadata of a group's members in the group."""
-    with warnings.catch_warnings():
-        # zarr warns that consolidated metadata are not yet in the v3 specification
-        # (xarray and GDAL read them all the same), and that `quality` is not v3.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        warnings.filterwarnings("ignore", message=f"Object at {QUALITY}")
-        zarr.consolidate_metadata(store)
-
-
 def read_store_metadata(
     path: Path,
 ) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
-    """Return a store's attributes, and the shape and chunks of its embedding.
+    """Return a store's attributes, and shape and chunks of its coarsest embedding.
 
     Raises:
         StoreError: If it is not a store made by this package.
@@ -257,9 +253,13 @@ def read_store_metadata(
         )
     try:
         group = zarr.open_group(LocalStore(path, read_only=True), mode="r")
+        attributes = dict(group.attrs)
+        stages = sorted(name for name, _ in group.groups() if name.startswith("stage"))
+        if stages:
+            group = group[stages[-1]]  # type: ignore[assignment]  # a group
+            attributes = {**dict(group.attrs), **attributes}
         array = group[EMBEDDING]
         assert isinstance(array, zarr.Array)
-        attributes = dict(group.attrs)
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"`{path}` is damaged: {error}") from error
     return attributes, array.shape, array.chunks

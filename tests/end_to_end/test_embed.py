@@ -16,8 +16,10 @@ import xarray
 import mmearth_infer
 from mmearth_infer.contract.bands import L2A_BANDS, MMEARTH_BANDS
 from mmearth_infer.run.pipeline import NoProgress
+from mmearth_infer.run.report import Stopwatch
 from tests.conftest import Ran
 from tests.helpers.data import MAJORTOM, needs_data
+from tests.helpers.digest import digest
 from tests.helpers.models import echo_manifest, write_echo_model
 from tests.helpers.scenes import random_dn, write_scene
 
@@ -27,15 +29,6 @@ Mmearth = Callable[..., Ran]
 def embedding(path: Path) -> np.ndarray:
     with xarray.open_zarr(path) as store:
         return store["embedding"].to_numpy()
-
-
-def digest(folder: Path) -> str:
-    """Digest of every file of a store, names included."""
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            total.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return total.hexdigest()
 
 
 def block_mean(dn_CHW: np.ndarray, stride: int = 16) -> np.ndarray:
@@ -224,8 +217,9 @@ def test_the_python_interface_is_the_command(tmp_path: Path, mmearth: Mmearth) -
     class Watching(NoProgress):
         reached: list[int]
 
-        def start(self, *, cells: int, pixels: int) -> None:
+        def start(self, *, cells: int, pixels: int, watch: Stopwatch) -> None:
             assert (cells, pixels) == (64 * 64, 1024 * 1024)
+            assert watch.elapsed_s > 0
             self.reached = []
 
         def reach(self, cells: int) -> None:

@@ -25,7 +25,7 @@ from mmearth_infer.engine.trt.package import read_built, read_plan, write_packag
 from mmearth_infer.engine.trt.rewrite import BYTES_INPUT, as_bytes, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -116,9 +116,9 @@ class TensorrtRuntime:
         self._load(self._kept_or_built(self._graph, built), built.profile)
 
     def run(
-        self, output: str, feeds: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.float32]:
-        """Return one output; all are computed."""
+        self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[np.float32]]:
+        """Return some of the outputs; all are computed."""
         pixels = feeds[PIXELS_INPUT]
         tiles, _, height, width = pixels.shape
         self.prepare((tiles, height, width))
@@ -135,7 +135,8 @@ class TensorrtRuntime:
             self._bind(name, 4 * int(np.prod(shapes[name])))
         if not self._context.execute_async_v3(self._cuda.stream):
             raise self._words.failure("TensorRT failed")
-        return self._memory[output].fetch(np.dtype(np.float32), shapes[output])
+        kind = np.dtype(np.float32)
+        return [self._memory[name].fetch(kind, shapes[name]) for name in outputs]
 
     def _bind(self, name: str, size: int) -> Staging:
         """Return memory for a tensor, at least so many bytes, that the engine knows."""

@@ -1,6 +1,6 @@
 """Laws of the pipeline, with engines that can be computed by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mmearth_infer.errors import SceneError
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.grid.plan import plan_tiles
 from mmearth_infer.grid.window import Window
-from mmearth_infer.run.pipeline import NoProgress, run
+from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
 from mmearth_infer.run.report import Stopwatch
 from mmearth_infer.seams import Scene, Source, Strip
 
@@ -59,10 +59,15 @@ class ArraySink:
 
     def __init__(self, chunk_cells: int, cells: tuple[int, int]) -> None:
         self.chunk_cells = chunk_cells
+        self.first: dict[int, int] = {}
         self.valid = np.full(cells, -1, dtype=np.float32)
         self.features = np.empty((0, *cells), dtype=np.float32)
 
-    def write(self, strip: Strip) -> None:
+    def first_row(self, col: int) -> int:
+        return self.first.get(col, 0)
+
+    def write(self, strips: Sequence[Strip]) -> None:
+        (strip,) = strips
         height, width = strip.valid_hW.shape
         for start, length, end in (
             (strip.row, height, self.valid.shape[0]),
@@ -79,14 +84,14 @@ class ArraySink:
         self.features[:, place[0], place[1]] = strip.features_DhW
 
 
-def neighbourhood_engine(dn_NCHW: np.ndarray) -> np.ndarray:
+def neighbourhood_engine(dn_NCHW: np.ndarray) -> tuple[np.ndarray]:
     """Sum each cell's pixels, then each cell's eight neighbours: it reaches 1 cell."""
     n, c, height, width = dn_NCHW.shape
     cells = dn_NCHW.reshape(n, c, height // STRIDE, STRIDE, -1, STRIDE)
     sums = np.pad(cells.sum((3, 5), dtype=np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(sums, (3, 3), axis=(2, 3))
     assert width // STRIDE == windows.shape[3]
-    return windows.sum((4, 5)).astype(np.float32)
+    return (windows.sum((4, 5)).astype(np.float32),)
 
 
 def mosaic(
@@ -97,7 +102,7 @@ def mosaic(
     batch: int = 3,
     chunk: int = 4,
     panel: int = 999,
-    engine: Callable[[np.ndarray], np.ndarray] = neighbourhood_engine,
+    engine: Callable[[np.ndarray], tuple[np.ndarray]] = neighbourhood_engine,
 ) -> tuple[ArraySource, ArraySink, int]:
     source = ArraySource(dn)
     sink = ArraySink(chunk, (-(-dn.shape[1] // STRIDE), -(-dn.shape[2] // STRIDE)))
@@ -114,7 +119,7 @@ def mosaic(
         engine,
         sink,
         plan=plan,
-        channels=dn.shape[0],
+        maps=[MapShape(channels=dn.shape[0])],
         batch_size=batch,
         panel_cells=panel,
         watch=Stopwatch(),
@@ -156,7 +161,7 @@ def test_tiled_equals_untiled(
         dn, window=window, halo=STRIDE, batch=batch, chunk=chunk, panel=panel
     )
     padded = np.pad(dn, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE)))
-    expected = neighbourhood_engine(padded[None])[0]
+    expected = neighbourhood_engine(padded[None])[0][0]
     cells = padded.reshape(2, padded.shape[1] // STRIDE, STRIDE, -1, STRIDE)
     valid = (cells > 0).any(axis=0).mean((1, 3))
     expected[:, valid == 0] = np.nan
@@ -178,7 +183,7 @@ def test_without_halo_the_engine_sees_each_window_alone() -> None:
 def test_windows_without_data_are_not_computed() -> None:
     seen = []
 
-    def engine(dn_NCHW: np.ndarray) -> np.ndarray:
+    def engine(dn_NCHW: np.ndarray) -> tuple[np.ndarray]:
         seen.append(len(dn_NCHW))
         return neighbourhood_engine(dn_NCHW)
 
@@ -189,8 +194,10 @@ def test_windows_without_data_are_not_computed() -> None:
 
 
 def test_a_scene_without_data_is_an_error() -> None:
+    _, _, valid = mosaic(np.zeros((2, 20, 20), dtype=np.uint16), window=16, halo=0)
     with pytest.raises(SceneError, match="every pixel is nodata"):
-        mosaic(np.zeros((2, 20, 20), dtype=np.uint16), window=16, halo=0)
+        refuse_empty(valid, "s")
+    refuse_empty(1, "s")
 
 
 @pytest.mark.parametrize("where", ["read", "compute", "write"])

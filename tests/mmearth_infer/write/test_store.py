@@ -1,7 +1,6 @@
 """Stores open georeferenced in every tool, and are never half there."""
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +16,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
-from mmearth_infer.errors import StoreError
-from mmearth_infer.grid.geobox import GeoBox
-from mmearth_infer.seams import Strip
-from mmearth_infer.write.zarr_store import CHUNK_BYTES, ZarrSink, chunk_side
+from mmearth_infer.write.layout import CHUNK_BYTES, chunk_side
 from tests.conftest import Ran
 from tests.helpers.data import MAJORTOM, SEN1FLOODS, needs_data
 from tests.helpers.scenes import random_dn, write_scene
@@ -167,135 +163,3 @@ def test_chunks() -> None:
     for channels in (1, 40, 80, 768, 2816):
         side = chunk_side(channels)
         assert channels * side * side * 4 <= CHUNK_BYTES < channels * side * side * 16
-
-
-def open_sink(path: Path, *, overwrite: bool = False) -> ZarrSink:
-    crs, transform = PLACES["utm"]
-    box = GeoBox(crs=CRS.from_string(crs), transform=transform, height=3, width=4)
-    return ZarrSink(
-        path, box=box, channels=2, geoemb={}, provenance={}, overwrite=overwrite
-    )
-
-
-def fill(sink: ZarrSink, value: float) -> None:
-    features = np.full((2, 3, 4), value, dtype=np.float32)
-    sink.write(Strip(row=0, col=0, features_DhW=features, valid_hW=features[0]))
-
-
-def value_in(path: Path) -> float:
-    with xarray.open_zarr(path) as store:
-        return float(store["embedding"][0, 0, 0])
-
-
-def test_an_unfinished_store_has_no_name_and_leaves_nothing(tmp_path: Path) -> None:
-    out = tmp_path / "s.zarr"
-    with open_sink(out) as sink:
-        fill(sink, 1)
-        assert not out.exists()
-        partial = json.loads((tmp_path / "s.zarr.partial" / "zarr.json").read_text())
-        assert partial["attributes"]["mmearth"]["complete"] is False
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_overwriting_keeps_the_old_store_until_the_new_is_complete(
-    tmp_path: Path,
-) -> None:
-    out = tmp_path / "s.zarr"
-    with open_sink(out) as sink:
-        fill(sink, 1)
-        sink.finish()
-    with pytest.raises(StoreError, match="exists already"):
-        open_sink(out)
-    with open_sink(out, overwrite=True) as sink:
-        fill(sink, 2)
-        assert value_in(out) == 1
-    assert value_in(out) == 1
-    with open_sink(out, overwrite=True) as sink:
-        fill(sink, 3)
-        sink.finish()
-    assert value_in(out) == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
-
-
-def test_an_interrupt_between_two_renames_costs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The old store is back under its name."""
-    out = tmp_path / "s.zarr"
-    with open_sink(out) as sink:
-        fill(sink, 1)
-        sink.finish()
-    rename = Path.rename
-
-    def interrupted(self: Path, target: Path) -> Path:
-        if self.name.endswith(".partial"):
-            raise KeyboardInterrupt
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with open_sink(out, overwrite=True) as sink:
-        fill(sink, 2)
-        with pytest.raises(KeyboardInterrupt):
-            sink.finish()
-    assert value_in(out) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
-
-
-def test_a_backup_beside_the_store_is_left_alone(tmp_path: Path) -> None:
-    out = tmp_path / "s.zarr"
-    with open_sink(out) as sink:
-        fill(sink, 1)
-        sink.finish()
-    shutil.copytree(out, tmp_path / "s.zarr.old")
-    with open_sink(out, overwrite=True) as sink:
-        fill(sink, 2)
-        sink.finish()
-    assert value_in(tmp_path / "s.zarr.old") == 1
-    assert value_in(out) == 2
-
-
-def test_what_a_kill_at_the_very_start_leaves_is_cleared_away(tmp_path: Path) -> None:
-    out = tmp_path / "s.zarr"
-    (tmp_path / "s.zarr.partial" / "embedding").mkdir(parents=True)
-    with open_sink(out) as sink:
-        fill(sink, 1)
-        sink.finish()
-    assert value_in(out) == 1
-
-
-def test_a_link_to_a_store_stays_a_link(tmp_path: Path) -> None:
-    """And what it points to is replaced."""
-    target, link = tmp_path / "target.zarr", tmp_path / "link.zarr"
-    with open_sink(target) as sink:
-        fill(sink, 1)
-        sink.finish()
-    link.symlink_to(target)
-    with open_sink(link, overwrite=True) as sink:
-        fill(sink, 2)
-        sink.finish()
-    assert link.is_symlink()
-    assert value_in(target) == 2
-
-
-def test_a_killed_run_is_cleared_away(tmp_path: Path) -> None:
-    out = tmp_path / "s.zarr"
-    sink = open_sink(out)
-    fill(sink, 1)
-    del sink  # as a kill leaves it: no __exit__
-    with open_sink(out) as again:
-        fill(again, 2)
-        again.finish()
-    assert value_in(out) == 2
-
-
-@pytest.mark.parametrize("name", ["s.zarr", "s.zarr.partial"])
-def test_nothing_but_our_own_stores_is_ever_removed(tmp_path: Path, name: str) -> None:
-    """A folder of photos, a foreign store, a file: refused, and still there."""
-    precious = tmp_path / name / "photo.jpg"
-    precious.parent.mkdir()
-    precious.write_text("precious")
-    (precious.parent / "zarr.json").write_text('{"attributes": {}}')
-    with pytest.raises(StoreError, match="not a store made by mmearth"):
-        open_sink(tmp_path / "s.zarr", overwrite=True)
-    assert precious.read_text() == "precious"
-    shutil.rmtree(precious.parent)

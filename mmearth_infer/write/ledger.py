@@ -1,0 +1,179 @@
+"""The ledger beside a store: what it is made from, and which strips are on the disk.
+
+Lines of JSON. The first says what the store is made from; each further line names a
+strip whose chunks are on the disk, and is itself on the disk before the next is begun.
+A line that a kill cut short counts as not written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from mmearth_infer.disk import file_beside, to_disk
+from mmearth_infer.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA: Final = 1
+"""Version of the lines."""
+
+Job = dict[str, Any]
+"""Everything a store depends on, as JSON: equal jobs make equal stores."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Done:
+    """What is on the disk: strips come in order in every panel."""
+
+    next_row: dict[int, int] = field(default_factory=dict)
+    """First row of cells that is missing, by the panel's first column."""
+
+    valid_cells: int = 0
+    """Cells with data in what is written."""
+
+    cells: int = 0
+    """Cells that are written."""
+
+    def add(self, line: dict[str, int]) -> None:
+        """Count a strip."""
+        self.next_row[line["col"]] = line["row"] + line["height"]
+        self.valid_cells += line["valid"]
+        self.cells += line["height"] * line["width"]
+
+
+class Ledger:
+    """A ledger that is being written; it is locked while it is open."""
+
+    def __init__(self, path: Path, job: Job, done: Done, size: int) -> None:
+        """Take over what `begin` or `resume` found."""
+        self.path, self.job, self.done = path, job, done
+        self._file = path.open("r+b")
+        self._file.truncate(size)
+        self._file.seek(size)
+        _lock(self._file.fileno(), path)
+
+    @classmethod
+    def begin(cls, path: Path, job: Job) -> Self:
+        """Write the first line."""
+        first = _line({"schema": SCHEMA, "job": job})
+        with file_beside(path) as aside:
+            aside.write_bytes(first)
+        to_disk(path.parent)
+        return cls(path, job, Done(), len(first))
+
+    @classmethod
+    def resume(cls, path: Path, job: Job) -> Self:
+        """Go on with a ledger of the same job.
+
+        Raises:
+            StoreError: If it is of another, naming what changed.
+
+        """
+        before, done, size = read_ledger(path)
+        changed = list(differences(before, job))
+        if changed:
+            raise StoreError(
+                f"`{path.with_suffix('')}` cannot be resumed: {'; '.join(changed)}",
+                hint="give what it was begun with, or start anew with --overwrite",
+            )
+        return cls(path, job, done, size)
+
+    def add(self, *, row: int, col: int, shape: tuple[int, int], valid: int) -> None:
+        """Write down a strip whose chunks are on the disk."""
+        height, width = shape
+        line = {"row": row, "col": col, "height": height, "width": width}
+        line["valid"] = valid
+        self._file.write(_line(line))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.done.add(line)
+
+    def close(self) -> None:
+        """Close it, which unlocks it."""
+        self._file.close()
+
+
+def read_ledger(path: Path) -> tuple[Job, Done, int]:
+    """Return the job, what is done, and how many bytes of the file say so.
+
+    Raises:
+        StoreError: If it is no ledger.
+
+    """
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    done = Done()
+    try:
+        first, *rest = whole.splitlines()
+        said = json.loads(first)
+        if said["schema"] != SCHEMA:
+            raise StoreError(
+                f"`{path}` is a ledger of version {said['schema']}, not {SCHEMA}",
+                hint="resume with the version of mmearth that began it",
+            )
+        for line in rest:
+            done.add(json.loads(line))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"`{path}` is damaged: what is written cannot be told",
+            hint="start anew with --overwrite",
+        ) from error
+    return said["job"], done, len(whole)
+
+
+def differences(before: Job, now: Job, at: str = "") -> Iterator[str]:
+    """Yield what changed between two jobs, in words."""
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        name = f"{at} {key}".strip()
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from differences(old, new, name)
+        elif old != new:
+            yield f"{name} was {_short(old)}, now it is {_short(new)}"
+
+
+def check_free(path: Path) -> None:
+    """Refuse to touch what another run is writing.
+
+    Raises:
+        StoreError: If one is.
+
+    """
+    with path.open("r+b") as file:
+        _lock(file.fileno(), path)
+
+
+def _short(value: object) -> str:
+    """Return a value, cut where it is long."""
+    text = json.dumps(value)
+    longest = 40
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True).encode() + b"\n"
+
+
+def _lock(handle: int, path: Path) -> None:
+    """Lock the file as long as this process has it open, where that can be done.
+
+    Raises:
+        StoreError: If another process has.
+
+    """
+    try:
+        import fcntl  # noqa: PLC0415 -- not there on Windows
+    except ImportError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise StoreError(
+            f"another run is writing `{path.with_suffix('')}` at this moment",
+            hint="wait for it, or choose another -o",
+        ) from error

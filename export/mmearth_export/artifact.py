@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
-from mmearth_export.calibrate import freeze, read_windows
+from mmearth_export.calibrate import freeze, int8_scales, read_windows
 from mmearth_export.formats import LARGEST, SUFFIXES, VERIFIED_BY, Format, build
 from mmearth_export.precision import check_pair
 from mmearth_export.to_trt import check_host
@@ -62,7 +62,7 @@ class ExportConfig:
     """Arithmetic of the matrix products."""
 
     calibrate: tuple[str, ...] = ()
-    """Scenes that frozen GRN and ranges of int8 are measured on."""
+    """Scenes that frozen GRN, and ranges and scales of int8, are measured on."""
 
     options: SceneOptions = field(default_factory=SceneOptions)
     """How to read them."""
@@ -104,9 +104,9 @@ class ExportConfig:
                 hint="1e-4 is what published inference has",
             )
         check_pair(self.format, self.precision, frozen=self.grn == "frozen")
-        if (self.grn == "frozen") != bool(self.calibrate):
+        if self.grn == "frozen" and not self.calibrate:
             raise ModelError(
-                "frozen GRN is measured on scenes, and on nothing else are any used",
+                "frozen GRN is measured on scenes, and none is given",
                 hint="--grn frozen --calibrate SCENE; several by repeating the flag",
             )
 
@@ -134,15 +134,20 @@ def export_model(config: ExportConfig) -> Manifest:
     )
     source: str | None = None
     tiles: tuple[Tile, ...] = ()
-    if config.grn == "frozen":
+    scales: dict[int, float] = {}
+    if config.calibrate:
         calibration = read_windows(
             config.calibrate,
             bands=checkpoint.bands,
             statistics=checkpoint.statistics,
             options=config.options,
         )
-        source, tiles = calibration.source, calibration.tiles
-        freeze(encoder, [tile.standardised() for tile in tiles])
+        tiles = calibration.tiles
+        windows = [tile.standardised() for tile in tiles]
+        if config.grn == "frozen":
+            source = calibration.source
+            freeze(encoder, windows)
+        scales = int8_scales(encoder, windows, config.stages)
     manifest = describe(
         encoder.config,
         name=config.name or f"{checkpoint.size_name}-{checkpoint.config.patch_px}",
@@ -153,6 +158,7 @@ def export_model(config: ExportConfig) -> Manifest:
         statistics=checkpoint.statistics,
         grn_source=source,
         precision=config.precision,
+        int8_scales=scales,
         provenance=Provenance(
             trained=True,
             checkpoint=checkpoint.name,
@@ -184,6 +190,7 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
     statistics: Mapping[ProductLevel, Statistics] | None = None,
     grn_source: str | None = None,
     precision: Precision = "fp32",
+    int8_scales: Mapping[int, float] | None = None,
 ) -> Manifest:
     """Return the manifest of an encoder.
 
@@ -203,6 +210,7 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
                 stride_px=config.strides_px[stage - 1],
                 channels=config.size.dims[stage - 1],
                 receptive_radius_px=receptive_radius_px(config, stage),
+                int8_scale=(int8_scales or {}).get(stage),
             )
             for stage in sorted(set(stages))
         ),

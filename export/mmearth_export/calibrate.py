@@ -23,6 +23,7 @@ from mmearth_export.wrapper import standardise
 from mmearth_infer.errors import CalibrationError, SceneError
 from mmearth_infer.grid.window import Window
 from mmearth_infer.read.source import open_source
+from mmearth_infer.write.encode import MOST_INT8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,9 @@ WINDOW_PX: Final = 224
 MOST_WINDOWS: Final = 64
 """Windows of all scenes together; more move the responses by less than 1e-2
 (docs/benchmarks/engines.md)."""
+
+INT8_QUANTILE: Final = 0.9999
+"""Share of a window's values that int8 holds without clamping."""
 
 LEAST_WINDOWS: Final = 2
 """One window is not what pretraining pooled over, but a window GRN in disguise."""
@@ -152,6 +156,32 @@ def freeze(encoder: Encoder, windows: Sequence[Tensor]) -> None:
         for block in blocks:
             _freeze_block(block, maps)
             maps = [block(x) for x in maps]
+
+
+@torch.inference_mode()
+def int8_scales(
+    encoder: Encoder, windows: Sequence[Tensor], stages: Sequence[int]
+) -> dict[int, float]:
+    """Measure what 1 in int8 stands for, by stage: the same for all scenes to come.
+
+    127 is the value that one of ten thousand exceeds; those are clamped.
+
+    Args:
+        encoder: Ready to run.
+        windows: `(1, C, H, W)` each, standardised.
+        stages: Stages to measure, 1 to 4.
+
+    """
+    sizes: dict[int, list[Tensor]] = {stage: [] for stage in stages}
+    for x in windows:
+        maps = encoder.forward_stages(x, deepest=max(stages))
+        for stage in stages:
+            found = maps[stage - 1].abs().flatten().numpy()
+            sizes[stage].append(torch.from_numpy(np.quantile(found, [INT8_QUANTILE])))
+    return {
+        stage: max(float(torch.cat(found).max()), 1e-12) / MOST_INT8
+        for stage, found in sizes.items()
+    }
 
 
 def _freeze_block(block: Block, maps: Sequence[Tensor]) -> None:

@@ -60,7 +60,8 @@ from mmearth_infer.contract.manifest import manifest_to_json
     "--calibrate",
     multiple=True,
     metavar="SCENE",
-    help="Scene that frozen GRN is measured on; may be given several times.",
+    help="Scene that frozen GRN, and the scale of int8 stores, are measured on; may be "
+    "given several times.",
 )
 @click.option(
     "--grn-eps",

@@ -126,6 +126,9 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
         ):
             first_row = sink.first_row(panel.first_col)
             progress.skip(done_cells + first_row * panel.width)
+            if first_row == panel.height:
+                done_cells += panel.cell_count
+                continue
             mosaics = [
                 Mosaic(
                     panel.scaled(shape.factor),

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from mmearth_infer.errors import SceneError
+from mmearth_infer.errors import ModelError, SceneError
 from mmearth_infer.grid.geobox import GeoBox
-from mmearth_infer.grid.plan import plan_tiles
+from mmearth_infer.grid.plan import Blend, plan_tiles
 from mmearth_infer.grid.window import Window
 from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
 from mmearth_infer.run.report import Stopwatch
@@ -103,9 +103,12 @@ def mosaic(
     chunk: int = 4,
     panel: int = 999,
     engine: Callable[[np.ndarray], tuple[np.ndarray]] = neighbourhood_engine,
+    blend: Blend = "none",
+    first: dict[int, int] | None = None,
 ) -> tuple[ArraySource, ArraySink, int]:
     source = ArraySource(dn)
     sink = ArraySink(chunk, (-(-dn.shape[1] // STRIDE), -(-dn.shape[2] // STRIDE)))
+    sink.first = first or {}
     plan = plan_tiles(
         height_px=dn.shape[1],
         width_px=dn.shape[2],
@@ -124,6 +127,7 @@ def mosaic(
         panel_cells=panel,
         watch=Stopwatch(),
         progress=NoProgress(),
+        blend=blend,
     )
     return source, sink, valid
 
@@ -170,6 +174,113 @@ def test_tiled_equals_untiled(
     assert valid_cells == (valid > 0).sum()
     panels = -(-valid.shape[1] // (max(panel // chunk, 1) * chunk))
     assert (source.rows_read == panels).all()
+
+
+@settings(deadline=None)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    window=st.sampled_from([12, 16, 28]),
+    chunk=st.sampled_from([1, 2, 4]),
+    panel=st.sampled_from([4, 9, 999]),
+    blend=st.sampled_from(["none", "linear", "cosine"]),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_what_is_gone_on_with_is_the_same_to_the_bit(
+    height: int,
+    width: int,
+    window: int,
+    chunk: int,
+    panel: int,
+    blend: Blend,
+    seed: int,
+    data: st.DataObject,
+) -> None:
+    """From any strip of any panel on, whatever was written before, and no row of the
+    scene is read that only finished cells need.
+    """
+    rng = np.random.default_rng(seed)
+    dn = rng.integers(1, 99, (2, height, width), dtype=np.uint16)
+    how = {"window": window, "halo": STRIDE, "chunk": chunk, "panel": panel}
+    _, whole, _ = mosaic(dn, blend=blend, **how)  # type: ignore[arg-type]
+    rows, cols = whole.valid.shape
+    step = max(panel // chunk, 1) * chunk
+    first = {
+        col: min(data.draw(st.integers(0, -(-rows // chunk))) * chunk, rows)
+        for col in range(0, cols, step)
+    }
+    source, sink, more = mosaic(dn, blend=blend, first=first, **how)  # type: ignore[arg-type]
+    missing = np.zeros((rows, cols), dtype=bool)
+    for col, row in first.items():
+        missing[row:, col : col + step] = True
+    assert more == missing.sum()
+    assert ((sink.valid >= 0) == missing).all()
+    if missing.any():
+        np.testing.assert_array_equal(
+            sink.features[:, missing], whole.features[:, missing]
+        )
+    else:
+        assert not source.rows_read.any()
+
+
+def test_several_maps_at_once() -> None:
+    """Each is what it would be alone, on the grid of its own stride."""
+    fine_stride = STRIDE // 2
+
+    def engine(dn_NCHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n, c, height, width = dn_NCHW.shape
+        shape = (n, c, height // fine_stride, fine_stride, -1, fine_stride)
+        fine = dn_NCHW.reshape(shape).sum((3, 5), dtype=np.float32)
+        coarse = fine.reshape(n, c, height // STRIDE, 2, width // STRIDE, 2).sum((3, 5))
+        return fine, coarse
+
+    class Both(ArraySink):
+        fine: list[Strip]
+
+        def write(self, strips: Sequence[Strip]) -> None:
+            fine, coarse = strips
+            assert (fine.row, fine.col) == (2 * coarse.row, 2 * coarse.col)
+            self.fine.append(fine)
+            super().write([coarse])
+
+    rng = np.random.default_rng(0)
+    dn = rng.integers(1, 99, (2, 45, 37), dtype=np.uint16)
+    sink = Both(4, (12, 10))
+    sink.fine = []
+    run(
+        ArraySource(dn),
+        engine,
+        sink,
+        plan=plan_tiles(
+            height_px=45,
+            width_px=37,
+            stride_px=STRIDE,
+            multiple_px=STRIDE,
+            window_px=16,
+            halo_px=STRIDE,
+        ),
+        maps=[MapShape(channels=2, factor=2), MapShape(channels=2)],
+        batch_size=2,
+        panel_cells=999,
+        watch=Stopwatch(),
+        progress=NoProgress(),
+    )
+    padded = np.pad(dn, ((0, 0), (0, 3), (0, 3)))
+    fine, coarse = engine(padded[None])
+    np.testing.assert_array_equal(sink.features, coarse[0])
+    found = np.concatenate([strip.features_DhW for strip in sink.fine], axis=1)
+    valid = padded.any(axis=0).reshape(24, 2, 20, 2).any(axis=(1, 3))
+    np.testing.assert_array_equal(np.nan_to_num(found), fine[0])
+    assert (np.isnan(found[0]) == ~valid).all()
+
+
+def test_where_the_engine_failed_is_said() -> None:
+    def engine(_: np.ndarray) -> tuple[np.ndarray]:
+        raise ModelError("told to", hint="so")
+
+    with pytest.raises(ModelError, match=r"told to \(the tile at row 0, column 0\)"):
+        mosaic(np.ones((2, 20, 20), dtype=np.uint16), window=16, halo=0, engine=engine)
 
 
 def test_without_halo_the_engine_sees_each_window_alone() -> None:

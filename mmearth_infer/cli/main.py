@@ -19,11 +19,13 @@ COMMANDS: Final = "mmearth.commands"
 
 SUMMARIES: Final = {
     "bench": "Measure how fast engines run models on this machine.",
+    "cog": "Write a store as a Cloud Optimized GeoTIFF.",
     "embed": "Embed a Sentinel-2 scene into a georeferenced Zarr store.",
     "export": "Turn a checkpoint into a verified model file.",
     "info": "Explain a model, a scene or a store.",
     "make-dataset": "Cut scenes into a small data set to train on.",
     "pack": "Rewrite a published data set so that it reads fast.",
+    "pool": "Write one mean vector for each square of a store.",
     "pretrain": "Pretrain an encoder as a multi-pretext masked autoencoder.",
     "view": "Draw a store as a picture.",
 }
@@ -35,6 +37,7 @@ EXTRAS: Final = {
     "info": "cpu",
     "make-dataset": "train",
     "pack": "train",
+    "pool": "view",
     "pretrain": "train",
 }
 """The extra a command needs, where it is not called like the command."""

@@ -63,7 +63,7 @@ def write_picture(out: Path, rgba_4HW: NDArray[np.uint8], box: GeoBox) -> None:
             predictor=2,
             tiled=True,
             photometric="rgb",
-            alpha="unassociated",
+            alpha="non-premultiplied",
         )
     with file_beside(out) as aside:
         aside.write_bytes(encoded)

@@ -89,6 +89,15 @@ class Embedding:
         return int(max(self._array.chunks[1:]))
 
     @property
+    def stride_px(self) -> int | None:
+        """Pixels of the scene a side of a cell; None if the store does not say."""
+        manifest = self._model.get("manifest", {})
+        for output in manifest.get("outputs", ()):
+            if output.get("stage") == self.stage:
+                return int(output["stride_px"])
+        return None
+
+    @property
     def scaled_per_pixel(self) -> bool:
         """Whether every cell has a scale of its own."""
         return self._scale_hw is not None
@@ -185,7 +194,6 @@ def open_store(path: str | Path, stage: int | None = None) -> Embedding:
         own, folder = _choose(path, whole, stage)
         group = root if folder == path else _group(folder)
         attributes = dict(group.attrs)
-        said = attributes.get(PROVENANCE)
         array = group[EMBEDDING]
         if not isinstance(array, zarr.Array) or str(array.dtype) not in _DTYPES:
             raise ValueError(f"`{EMBEDDING}` is not an array of {', '.join(_DTYPES)}")
@@ -195,7 +203,7 @@ def open_store(path: str | Path, stage: int | None = None) -> Embedding:
             stage=own,
             geobox=_geobox(group, attributes, array),
             attributes=attributes,
-            provenance=whole | (dict(said) if isinstance(said, dict) else {}),
+            provenance=whole,
             scale=scale,
             _array=array,
             _scale_hw=scale_hw,
@@ -222,14 +230,14 @@ def _choose(
         if chosen in several:
             return chosen, path / f"stage{chosen}"
     else:
-        only = whole.get("model", {}).get("stage")
+        held = tuple(whole.get("model", {}).get("stages", ()))
+        only = held[0] if held else None
         if stage is None or stage == only:
             return only, path
-        held = (only,)
-    names = ", ".join(str(n) for n in held)
+    names = ", ".join(str(n) for n in held) or "unknown"
     raise StoreError(
         f"`{path}` does not hold stage {stage}",
-        hint=f"it holds stage {names}; `mmearth embed --stage {stage}` gives others",
+        hint=f"it holds stage {names}; `mmearth embed --stage {stage}` gives that one",
     )
 
 

@@ -1,0 +1,274 @@
+"""One mean vector for each square of pixels, as GeoParquet.
+
+Written by pyarrow, a row of squares at a time (GeoParquet 1.1: WKB polygons, the CRS
+as PROJJSON).
+
+Shapes: D channels, h w cells of a chunk, i j squares.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mmearth_infer.disk import file_beside
+from mmearth_infer.errors import MissingExtraError, StoreError
+from mmearth_infer.view.blocks import block_sums
+from mmearth_infer.view.output import check_files, check_suffix
+from mmearth_infer.write.open_store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mmearth_infer.write.open_store import Embedding
+
+GEOPARQUET: Final = "1.1.0"
+"""Version of the specification that is followed."""
+
+COMMAND: Final = "mmearth pool"
+"""What needs pyarrow."""
+
+_LITTLE_ENDIAN: Final = 1
+_POLYGON: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """What was written."""
+
+    table: str
+    """The file."""
+
+    rows: int
+    """Squares with data, a row each."""
+
+    empty: int
+    """Squares without data, which have no row."""
+
+    channels: int
+    """D, values a vector."""
+
+    window_px: int
+    """Side of a square in pixels of the scene."""
+
+    window_cells: int
+    """Side of a square in cells."""
+
+    stage: int | None
+    """Stage of the encoder."""
+
+    def to_json(self) -> str:
+        """Return it as one line."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squares:
+    """One row of squares, from west to east."""
+
+    row: int
+    """Which row."""
+
+    sums: NDArray[np.float64]
+    """`(D, j)`, sum over the valid cells of each square."""
+
+    counts: NDArray[np.int64]
+    """`(j,)`, number of valid cells."""
+
+
+def pool(
+    store: Path,
+    out: Path,
+    *,
+    window_px: int,
+    stage: int | None = None,
+    overwrite: bool = False,
+) -> Pooled:
+    """Write the mean over the valid cells of each square of the scene.
+
+    Squares start at the scene's corner; the last ones end where the grid does.
+    Columns: `row`, `col` of the square, `valid` (share of its cells that hold data),
+    `embedding` (a list of D float32), `geometry`. Squares without data have no row.
+    Held at a time: a chunk, and the squares that one row of chunks touches.
+
+    Args:
+        store: A finished store.
+        out: Where the table goes.
+        window_px: Side of a square in pixels of the scene, a multiple of a cell.
+        stage: Stage of the encoder; None for the deepest the store holds.
+        overwrite: Replace a file that is there.
+
+    Raises:
+        MissingExtraError: If pyarrow is not installed.
+        StoreError: If the store cannot be read, squares do not fit its cells, or the
+            output is there or cannot be written.
+
+    """
+    arrow, parquet = _pyarrow()
+    check_suffix(out, (".parquet", ".geoparquet"), "a .parquet")
+    check_files([out], overwrite=overwrite)
+    embedding = open_store(store, stage)
+    side = _side(embedding, window_px)
+    schema = _schema(arrow, embedding)
+    rows = empty = 0
+    with (
+        file_beside(out) as aside,
+        parquet.ParquetWriter(aside, schema, compression="zstd") as writer,
+    ):
+        for squares in rows_of_squares(embedding, side):
+            table = _table(arrow, schema, embedding, squares, side)
+            writer.write_table(table)
+            rows += table.num_rows
+            empty += squares.counts.size - table.num_rows
+    return Pooled(
+        table=str(out),
+        rows=rows,
+        empty=empty,
+        channels=embedding.channels,
+        window_px=window_px,
+        window_cells=side,
+        stage=embedding.stage,
+    )
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    """Return `pyarrow` and `pyarrow.parquet`, which ship no types.
+
+    Raises:
+        MissingExtraError: If they are not installed.
+
+    """
+    try:
+        import pyarrow as pa  # noqa: PLC0415 -- an extra
+        from pyarrow import parquet  # noqa: PLC0415 -- likewise
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(COMMAND, extra="view") from error
+    return pa, parquet
+
+
+def _side(embedding: Embedding, window_px: int) -> int:
+    """Return the side of a square in cells.
+
+    Raises:
+        StoreError: If it is not a whole number.
+
+    """
+    stride = embedding.stride_px
+    if stride is None:
+        raise StoreError(
+            f"`{embedding.path}` does not say how many pixels a cell has",
+            hint="embed the scene again",
+        )
+    if window_px < stride or window_px % stride:
+        raise StoreError(
+            f"--window {window_px} is not a multiple of a cell, {stride} px",
+            hint=f"take {max(stride, round(window_px / stride) * stride)}",
+        )
+    return window_px // stride
+
+
+def rows_of_squares(embedding: Embedding, side: int) -> Iterator[Squares]:
+    """Yield the rows of squares from north to south, each when it is complete."""
+    box = embedding.geobox
+    squares = box.cells(side)
+    open_rows: dict[int, Squares] = {}
+    for window in embedding.chunks():
+        part = block_sums(embedding.read(window), window, side)
+        cols = part.blocks.slices[1]
+        for n in range(part.blocks.height):
+            row = open_rows.setdefault(
+                part.blocks.row + n,
+                Squares(
+                    row=part.blocks.row + n,
+                    sums=np.zeros((embedding.channels, squares.width)),
+                    counts=np.zeros(squares.width, dtype=np.int64),
+                ),
+            )
+            row.sums[:, cols] += part.sums[:, n]
+            row.counts[cols] += part.counts[n]
+        if window.col + window.width < box.width:
+            continue  # more chunks follow in this row
+        below = window.row + window.height
+        done = [n for n in open_rows if (n + 1) * side <= below or below == box.height]
+        for n in sorted(done):
+            yield open_rows.pop(n)
+
+
+def _schema(arrow: Any, embedding: Embedding) -> Any:  # noqa: ANN401 -- no types
+    """Return the columns, with what GeoParquet says of the geometry."""
+    crs = embedding.geobox.crs.to_dict(projjson=True)
+    geo = {
+        "version": GEOPARQUET,
+        "primary_column": "geometry",
+        "columns": {
+            "geometry": {
+                "encoding": "WKB",
+                "geometry_types": ["Polygon"],
+                "crs": crs,
+                "orientation": "counterclockwise",
+                "bbox": list(embedding.geobox.bounds),
+            }
+        },
+    }
+    said = {
+        "model": embedding.model_name,
+        "digest": embedding.model_digest,
+        "stage": embedding.stage,
+    }
+    return arrow.schema(
+        [
+            ("row", arrow.int32()),
+            ("col", arrow.int32()),
+            ("valid", arrow.float32()),
+            ("embedding", arrow.list_(arrow.float32())),
+            ("geometry", arrow.binary()),
+        ],
+        metadata={"geo": json.dumps(geo), "mmearth": json.dumps(said)},
+    )
+
+
+def _table(
+    arrow: Any,  # noqa: ANN401 -- it ships no types
+    schema: Any,  # noqa: ANN401
+    embedding: Embedding,
+    squares: Squares,
+    side: int,
+) -> Any:  # noqa: ANN401
+    """Return one row of squares as a table; those without data are left out."""
+    (cols,) = np.nonzero(squares.counts)
+    means_SD = (squares.sums[:, cols] / squares.counts[cols]).T.astype(np.float32)
+    box = embedding.geobox
+    height = min(side, box.height - squares.row * side)
+    widths = np.minimum(side, box.width - cols * side)
+    ends = np.arange(0, means_SD.size + 1, embedding.channels, dtype=np.int32)
+    return arrow.table(
+        {
+            "row": np.full(len(cols), squares.row, dtype=np.int32),
+            "col": cols.astype(np.int32),
+            "valid": (squares.counts[cols] / (height * widths)).astype(np.float32),
+            "embedding": arrow.ListArray.from_arrays(ends, means_SD.ravel()),
+            "geometry": [
+                _square_wkb(embedding, squares.row, int(col), side) for col in cols
+            ],
+        },
+        schema=schema,
+    )
+
+
+def _square_wkb(embedding: Embedding, row: int, col: int, side: int) -> bytes:
+    """Return the outline of a square as WKB, counterclockwise, inside the grid."""
+    box = embedding.geobox
+    left, top = box.transform @ (col * side, row * side)
+    right, bottom = box.transform @ (
+        min((col + 1) * side, box.width),
+        min((row + 1) * side, box.height),
+    )
+    ring = (left, bottom, right, bottom, right, top, left, top, left, bottom)
+    return struct.pack("<BIII10d", _LITTLE_ENDIAN, _POLYGON, 1, len(ring) // 2, *ring)

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-import rasterio
-from rasterio import windows
 from rasterio.enums import MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
-from mmearth_infer.errors import SceneError
 from mmearth_infer.grid.window import Window
 from mmearth_infer.read.digital import blanked, check_values, to_dn
 from mmearth_infer.read.fingerprint import files_fingerprint
 from mmearth_infer.read.georeference import check_resolution, read_geobox
 from mmearth_infer.read.naming import name_bands, pick_bands
-from mmearth_infer.read.offset import darkest_dn, decide_offset
+from mmearth_infer.read.offset import check_scaled, darkest_dn, decide_offset
 from mmearth_infer.read.product import decide_level, product_facts
+from mmearth_infer.read.raster import open_raster, read_raster, sample_windows
 from mmearth_infer.seams import Scene, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from rasterio.io import DatasetReader
 
     from mmearth_infer.read.options import SceneOptions
 
-GDAL_CACHE_BYTES: Final = 256 * 2**20
-"""GDAL's block cache: one row of 512 px blocks of a Sentinel-2 tile is 135 MB.
-
-GDAL's own default is 5 % of the machine's memory, which would let memory grow with
-the scene on a large machine.
-"""
-
 _COARSE_PX: Final = 1024
-_SAMPLE_PX: Final = 256
-_SAMPLE_PLACES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-_HINT_CORRUPT: Final = "the file may be cut off or damaged; compare it with its source"
 
 
 class GeoTiffSource(Source):
@@ -70,7 +54,7 @@ class GeoTiffSource(Source):
         """
         self._name = Path(path).name.partition("?")[0]  # what follows may be a secret
         self._threads = threads
-        self._dataset = _open(path, threads=threads)
+        self._dataset = open_raster(path, threads=threads)
         with ExitStack() as closing:  # unless all goes well
             closing.callback(self._dataset.close)
             self._decide(options, wanted)
@@ -109,12 +93,7 @@ class GeoTiffSource(Source):
             darkest_dn=darkest_dn(self._to_dn(sample)),
             source=name,
         )
-        if options.scale and options.offset == "auto" and offset.dn:
-            raise SceneError(
-                f"`{name}` is scaled by --scale, and an offset of {offset.dn} is named "
-                f"by {offset.evidence}: it may be applied already",
-                hint="--offset none if its values are right, --offset -1000 if not",
-            )
+        check_scaled(offset, asked=options.offset, scale=options.scale, source=name)
         self._offset_dn = offset.dn
         self.scene = Scene(
             name=name,
@@ -143,7 +122,7 @@ class GeoTiffSource(Source):
         """
         parts = [
             self._read(window).reshape(len(self._indexes), -1)
-            for window in _sample_windows(self._dataset.height, self._dataset.width)
+            for window in sample_windows(self._dataset.height, self._dataset.width)
         ]
         sample = blanked(np.concatenate(parts, axis=1), nodata=self._nodata)
         return sample if sample.any() else self._coarse_sample()
@@ -169,21 +148,14 @@ class GeoTiffSource(Source):
         self, window: Window, *, shape: tuple[int, int] | None = None
     ) -> NDArray[Any]:
         """Return the file's own values, thinned out to a shape if one is given."""
-        place = windows.Window(window.col, window.row, window.width, window.height)
-        try:
-            with _gdal(self._threads):
-                raw: NDArray[Any] = self._dataset.read(
-                    self._indexes,
-                    window=place,
-                    out_shape=shape and (len(self._indexes), *shape),
-                )
-        except RasterioError as error:
-            raise SceneError(
-                f"cannot read rows {window.row} to {window.row + window.height} of "
-                f"`{self._name}`: {_reason(error)}",
-                hint=_HINT_CORRUPT,
-            ) from error
-        return raw
+        return read_raster(
+            self._dataset,
+            self._indexes,
+            window,
+            threads=self._threads,
+            name=self._name,
+            shape=shape and (len(self._indexes), *shape),
+        )
 
     def _to_dn(self, raw: NDArray[Any]) -> NDArray[np.uint16]:
         return to_dn(
@@ -201,59 +173,3 @@ class GeoTiffSource(Source):
     def __exit__(self, *exc: object) -> None:
         """Close the file."""
         self.close()
-
-
-def _gdal(threads: int) -> rasterio.Env:
-    """Return GDAL's settings; they hold for one thread, so each read brings them."""
-    return rasterio.Env(GDAL_NUM_THREADS=str(threads), GDAL_CACHEMAX=GDAL_CACHE_BYTES)
-
-
-def _open(path: str | Path, *, threads: int) -> DatasetReader:
-    """Open a file for reading, or say why not."""
-    try:
-        with _gdal(threads), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset: DatasetReader = rasterio.open(path, sharing=False)
-    except (RasterioIOError, UnicodeError) as error:
-        if "://" not in str(path) and not os.path.exists(path):  # noqa: PTH110 -- never raises
-            raise SceneError(
-                f"there is no file `{path}`",
-                hint="check the path; `demo` is the built-in scene",
-            ) from error
-        raise SceneError(
-            f"`{path}` is not a raster that can be read: {_reason(error)}",
-            hint="give a GeoTIFF with all bands on one grid",
-        ) from error
-    if dataset.count == 0:
-        subdatasets = len(dataset.subdatasets)
-        dataset.close()
-        raise SceneError(
-            f"`{path}` holds no bands itself, but {subdatasets} subdatasets",
-            hint="name one of them; `rio info --subdatasets` lists them",
-        )
-    kinds = set(dataset.dtypes)
-    if len(kinds) > 1 or np.dtype(dataset.dtypes[0]).kind not in "uif":
-        dataset.close()
-        raise SceneError(
-            f"`{path}` holds {', '.join(sorted(kinds))} pixels, not one number type",
-            hint="give digital numbers as uint16",
-        )
-    return dataset
-
-
-def _reason(error: BaseException) -> str:
-    """Return GDAL's own words, which rasterio keeps as the cause, on one line."""
-    root = error.__cause__ or error
-    return " ".join(str(root).split())
-
-
-def _sample_windows(height: int, width: int) -> Iterator[Window]:
-    """Yield windows along both diagonals, corners and middle among them."""
-    tall, wide = min(_SAMPLE_PX, height), min(_SAMPLE_PX, width)
-    places = {
-        (round(down * (height - tall)), round(across * (width - wide)))
-        for down in _SAMPLE_PLACES
-        for across in (down, 1 - down)
-    }
-    for row, col in sorted(places):
-        yield Window(row=row, col=col, height=tall, width=wide)

@@ -88,8 +88,20 @@ def _merely_counted(descriptions: Sequence[str | None]) -> bool:
     )
 
 
-def pick_bands(naming: Naming, wanted: Sequence[str], *, source: str) -> list[int]:
+def pick_bands(
+    naming: Naming,
+    wanted: Sequence[str],
+    *,
+    source: str,
+    hint: str = "--bands corrects wrong names",
+) -> list[int]:
     """Return the file's band numbers of `wanted`, in that order.
+
+    Args:
+        naming: The bands it has.
+        wanted: The bands that are asked for.
+        source: Name of the scene, for messages.
+        hint: What to do about bands that are missing.
 
     Raises:
         BandError: Naming every band that is missing.
@@ -100,6 +112,6 @@ def pick_bands(naming: Naming, wanted: Sequence[str], *, source: str) -> list[in
         raise BandError(
             f"`{source}` lacks {', '.join(missing)}, which the model needs",
             hint=f"it has {', '.join(naming.index) or 'no band with a known name'}; "
-            "--bands corrects wrong names",
+            + hint,
         )
     return [naming.index[name] for name in wanted]

@@ -17,7 +17,7 @@ from mmearth_infer.errors import SceneError
 from mmearth_infer.read.product import ProductFacts, upper_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,11 +72,37 @@ def decide_offset(  # noqa: PLR0913 -- every kind of evidence
             where the pixels look as if there were one.
 
     """
+    stated = stated_offset(
+        asked, tags=tags, facts=facts, band_offsets=band_offsets, source=source
+    )
+    return stated or offset_by_pixels(darkest_dn, source=source)
+
+
+def stated_offset(
+    asked: OffsetChoice,
+    *,
+    tags: Mapping[str, str],
+    facts: ProductFacts,
+    band_offsets: Sequence[float],
+    source: str,
+) -> Offset | None:
+    """Decide by what user and metadata say, as `decide_offset`; None if nothing.
+
+    Raises:
+        SceneError: If the evidence is of an offset that no product has.
+
+    """
     if asked != "auto":
         return Offset(0 if asked == "none" else OFFSET_DN, f"--offset {asked}")
-    for key, text in upper_keys(tags).items():
-        if key.startswith(_OFFSET_TAGS):
-            return Offset(_known_offset(text, key, source=source), f"{key}={text}")
+    named = {
+        key: text
+        for key, text in upper_keys(tags).items()
+        if key.startswith(_OFFSET_TAGS)
+    }
+    if named:
+        key = next(iter(named))
+        text = ", ".join(sorted(set(named.values())))
+        return Offset(_known_offset(text, key, source=source), f"{key}={text}")
     if facts.baseline is not None:
         dn = OFFSET_DN if facts.baseline >= FIRST_BASELINE else 0
         return Offset(dn, facts.baseline_evidence)
@@ -87,6 +113,16 @@ def decide_offset(  # noqa: PLR0913 -- every kind of evidence
             _known_offset(text, "band offset", source=source),
             f"the file's band offsets are {text} DN",
         )
+    return None
+
+
+def offset_by_pixels(darkest_dn: float | None, *, source: str) -> Offset:
+    """Return no offset, unless the pixels look as if there were one.
+
+    Raises:
+        SceneError: If no band has dark pixels.
+
+    """
     if darkest_dn is not None and darkest_dn > -OFFSET_DN:
         raise SceneError(
             f"no band of `{source}` is darker than {darkest_dn:.0f}: it looks as if "
@@ -96,6 +132,23 @@ def decide_offset(  # noqa: PLR0913 -- every kind of evidence
     if darkest_dn is None:
         return Offset(0, "no metadata name one, and no pixel was found to tell")
     return Offset(0, "no metadata name one, and some pixels are darker than 1000")
+
+
+def check_scaled(
+    offset: Offset, *, asked: OffsetChoice, scale: float | None, source: str
+) -> None:
+    """Refuse to remove an offset that metadata name from values that are scaled.
+
+    Raises:
+        SceneError: If the user did not say whether it is applied already.
+
+    """
+    if scale and asked == "auto" and offset.dn:
+        raise SceneError(
+            f"`{source}` is scaled by --scale, and an offset of {offset.dn} is named "
+            f"by {offset.evidence}: it may be applied already",
+            hint="--offset none if its values are right, --offset -1000 if not",
+        )
 
 
 def _known_offset(text: str, key: str, *, source: str) -> int:
@@ -112,11 +165,11 @@ def _known_offset(text: str, key: str, *, source: str) -> int:
     return int(value)
 
 
-def darkest_dn(dn_CP: NDArray[np.uint16]) -> float | None:
+def darkest_dn(dn_CP: Iterable[NDArray[np.uint16]]) -> float | None:
     """Return the lowest dark percentile of any band, or None without pixels.
 
     Args:
-        dn_CP: Sampled pixels by band, 0 where there are none.
+        dn_CP: Sampled pixels by band, 0 where there are none; P may differ.
 
     """
     lowest = [

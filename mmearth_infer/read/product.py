@@ -19,12 +19,22 @@ _PRODUCT: Final = re.compile(
 )
 """Name of a Sentinel-2 product since 2016, with its processing baseline."""
 
-_LEVEL: Final = re.compile(r"(?:MSI_?|LEVEL-?|^)(?P<level>1C|2A)", re.IGNORECASE)
+_LEVEL: Final = re.compile(
+    r"(?:MSI_?|LEVEL-?|(?<![A-Z0-9])L|^)(?P<level>1C|2A)", re.IGNORECASE
+)
 _L2A_BAND_COUNT: Final = 12
-_LEVEL_TAGS: Final = ("PRODUCT_TYPE", "PROCESSING_LEVEL")
+_LEVEL_TAGS: Final = (
+    "PRODUCT_TYPE",
+    "PROCESSING_LEVEL",
+    "PROCESSING:LEVEL",
+    "S2:PRODUCT_TYPE",
+    "PRODUCT:TYPE",
+    "COLLECTION",
+)
 _BASELINE_TAGS: Final = (
     "PROCESSING_BASELINE",
     "S2:PROCESSING_BASELINE",
+    "SENTINEL:PROCESSING_BASELINE",
     "PROCESSING:VERSION",
 )
 

@@ -1,0 +1,219 @@
+"""Builds a .SAFE product, its zip and a STAC item from a folder of bands.
+
+Names, folders and metadata are laid out as in ESA's own products; the pixels are
+real JPEG 2000, lossless.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+
+from mmearth_infer.contract.bands import BANDS, L1C_BANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from affine import Affine
+    from numpy.typing import NDArray
+
+_METADATA = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
+<n1:Level-{level}_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/\
+User_Product_Level-{level}.xsd">
+  <n1:General_Info>
+    <Product_Info>
+      <PRODUCT_START_TIME>2020-02-23T03:37:31.024Z</PRODUCT_START_TIME>
+      <PRODUCT_URI>{product}.SAFE</PRODUCT_URI>
+      <PROCESSING_LEVEL>Level-{level}</PROCESSING_LEVEL>
+      <PRODUCT_TYPE>S2MSI{level}</PRODUCT_TYPE>
+      <PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
+      <Product_Organisation>
+        <Granule_List>
+          <Granule granuleIdentifier="{granule}" imageFormat="JPEG2000">
+{images}
+          </Granule>
+        </Granule_List>
+      </Product_Organisation>
+    </Product_Info>
+    <Product_Image_Characteristics>
+      <Special_Values>
+        <SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>
+        <SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX>
+      </Special_Values>
+{quantification}
+{offsets}
+    </Product_Image_Characteristics>
+  </n1:General_Info>
+</n1:Level-{level}_User_Product>
+"""
+
+
+def padded(band: str) -> str:
+    """Return the band's name in file names: `B02`, `B8A`."""
+    return band if band == "B8A" else f"B{int(band[1:]):02d}"
+
+
+def read_folder(folder: Path) -> dict[str, tuple[NDArray[np.uint16], dict[str, Any]]]:
+    """Return pixels, CRS and transform of each band of a folder, by our names."""
+    found = {}
+    for band in BANDS:
+        for name in (padded(band), band):
+            path = folder / f"{name}.tif"
+            if path.exists():
+                with rasterio.open(path) as file:
+                    place = {"crs": file.crs, "transform": file.transform}
+                    found[band] = (file.read(1), place)
+                break
+    return found
+
+
+def write_band(
+    path: Path,
+    pixels: NDArray[Any],
+    *,
+    crs: Any,  # noqa: ANN401
+    transform: Affine,
+) -> None:
+    """Write one band, lossless JPEG 2000 or GeoTIFF by the file's suffix."""
+    jpeg = {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES"}
+    kind = jpeg if path.suffix == ".jp2" else {"driver": "GTiff"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path,
+        "w",
+        count=1,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        dtype=pixels.dtype,
+        crs=crs,
+        transform=transform,
+        **kind,
+    ) as file:
+        file.write(pixels, 1)
+
+
+def write_safe(
+    parent: Path,
+    bands: Mapping[str, tuple[NDArray[np.uint16], dict[str, Any]]],
+    *,
+    level: str = "2A",
+    baseline: str = "02.14",
+    offset: int | None = None,
+    change: Callable[[NDArray[np.uint16]], NDArray[np.uint16]] = lambda dn: dn,
+    scl: NDArray[np.uint8] | None = None,
+) -> Path:
+    """Write a product into a folder and return its .SAFE.
+
+    Args:
+        parent: Folder to write into.
+        bands: Pixels and place of each band.
+        level: `1C` or `2A`.
+        baseline: Processing baseline.
+        offset: Offset that the metadata state for every band; None for no list.
+        change: What happens to the pixels.
+        scl: Scene classes on the grid of B5.
+
+    """
+    product = (
+        f"S2A_MSIL{level}_20200223T033731_N{baseline.replace('.', '')}"
+        "_R061_T48QUE_20200223T073913"
+    )
+    granule = f"L{level}_T48QUE_A024397_20200223T034859"
+    safe = parent / f"{product}.SAFE"
+    images = []
+
+    def image(name: str, side_m: int) -> str:
+        stem = f"T48QUE_20200223T033731_{name}"
+        data = f"GRANULE/{granule}/IMG_DATA"
+        return (
+            f"{data}/{stem}" if level == "1C" else f"{data}/R{side_m}m/{stem}_{side_m}m"
+        )
+
+    for band, (pixels, place) in bands.items():
+        images.append(image(padded(band), BANDS[band].native_px_m))
+        write_band(safe / f"{images[-1]}.jp2", change(pixels), **place)
+    if level == "2A":
+        # A coarser copy of B2, as products have it, which must not be taken.
+        pixels, place = bands["B2"]
+        images.append(image("B02", 60))
+        coarse = place | {"transform": place["transform"] @ place["transform"].scale(6)}
+        write_band(safe / f"{images[-1]}.jp2", change(pixels[::6, ::6]), **coarse)
+    if scl is not None:
+        images.append(image("SCL", 20))
+        write_band(safe / f"{images[-1]}.jp2", scl, **bands["B5"][1])
+    (safe / f"MTD_MSIL{level}.xml").write_text(
+        _METADATA.format(
+            level=level,
+            product=product,
+            baseline=baseline,
+            granule=granule,
+            images="\n".join(
+                f"            <IMAGE_FILE>{i}</IMAGE_FILE>" for i in images
+            ),
+            quantification='<QUANTIFICATION_VALUE unit="none">10000'
+            "</QUANTIFICATION_VALUE>"
+            if level == "1C"
+            else "<QUANTIFICATION_VALUES_LIST><BOA_QUANTIFICATION_VALUE "
+            'unit="none">10000</BOA_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>',
+            offsets="" if offset is None else _offsets(level, offset),
+        )
+    )
+    return safe
+
+
+def _offsets(level: str, offset: int) -> str:
+    """Return the list of offsets, a band each."""
+    tag, around = (
+        ("RADIO_ADD_OFFSET", "Radiometric_Offset_List")
+        if level == "1C"
+        else ("BOA_ADD_OFFSET", "BOA_ADD_OFFSET_VALUES_LIST")
+    )
+    items = "".join(
+        f'<{tag} band_id="{n}">{offset}</{tag}>' for n in range(len(L1C_BANDS))
+    )
+    return f"<{around}>{items}</{around}>"
+
+
+def zip_safe(safe: Path) -> Path:
+    """Pack a product as the archives deliver it: its folder is the only root."""
+    path = safe.parent / f"{safe.stem}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(safe.rglob("*")):
+            archive.write(file, file.relative_to(safe.parent))
+    return path
+
+
+def write_item(path: Path, hrefs: Mapping[str, str], **changes: Any) -> Path:  # noqa: ANN401
+    """Write a STAC item whose assets are the bands, under their common names.
+
+    Args:
+        path: Where to.
+        hrefs: Where each band is; `SCL` for scene classes.
+        changes: What else the item says: `properties`, `id`, `raster` of each asset.
+
+    """
+    raster = changes.pop("raster", None)
+    assets: dict[str, Any] = {}
+    for band, href in hrefs.items():
+        common = BANDS[band].common_name if band in BANDS else "scl"
+        named = [{"name": band, "common_name": common}] if band in BANDS else []
+        assets[common] = {"href": href, "roles": ["data"], "eo:bands": named}
+        if raster and band in BANDS:
+            assets[common]["raster:bands"] = [raster]
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "S2A_48QUE_20200223_0_L2A",
+        "collection": "sentinel-2-l2a",
+        "geometry": None,
+        "properties": {"datetime": "2020-02-23T03:48:59Z"},
+        "links": [],
+        "assets": assets,
+    }
+    path.write_text(json.dumps(item | changes))
+    return path

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 """Version of the lines."""
 
+MOST_CHANGES: Final = 3
+"""Changes that are said in full."""
+
 Job = dict[str, Any]
 """Everything a store depends on, as JSON: equal jobs make equal stores."""
 
@@ -75,10 +78,10 @@ class Ledger:
 
         """
         before, done, size = read_ledger(path)
-        changed = list(differences(before, job))
+        changed = differences(before, job)
         if changed:
             raise StoreError(
-                f"`{path.with_suffix('')}` cannot be resumed: {'; '.join(changed)}",
+                f"`{path.with_suffix('')}` cannot be resumed: {changed}",
                 hint="give what it was begun with, or start anew with --overwrite",
             )
         return cls(path, job, done, size)
@@ -126,15 +129,29 @@ def read_ledger(path: Path) -> tuple[Job, Done, int]:
     return said["job"], done, len(whole)
 
 
-def differences(before: Job, now: Job, at: str = "") -> Iterator[str]:
-    """Yield what changed between two jobs, in words."""
+def differences(before: Job, now: Job) -> str:
+    """Return what changed between two jobs, in words; empty if nothing did.
+
+    What stands at the top says most; of more than a few the rest is counted.
+    """
+    as_read = json.loads(json.dumps(now))
+    changed = sorted(_changed(before, as_read, ()), key=lambda found: len(found[0]))
+    said = [f"{' '.join(name)} {text}" for name, text in changed[:MOST_CHANGES]]
+    if len(changed) > MOST_CHANGES:
+        said.append(f"and {len(changed) - MOST_CHANGES} more")
+    return "; ".join(said)
+
+
+def _changed(
+    before: Job, now: Job, at: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the name of everything that changed, and how."""
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
-        name = f"{at} {key}".strip()
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from differences(old, new, name)
+            yield from _changed(old, new, (*at, key))
         elif old != new:
-            yield f"{name} was {_short(old)}, now it is {_short(new)}"
+            yield (*at, key), f"was {_short(old)}, now it is {_short(new)}"
 
 
 def check_free(path: Path) -> None:

@@ -107,10 +107,10 @@ class ZarrSink:
             return False
         attributes, _, _ = read_store_metadata(self.path)
         there = attributes[PROVENANCE]
-        changed = list(differences(there, {COMPLETE: True, **self._provenance}))
+        changed = differences(there, {COMPLETE: True, **self._provenance})
         if changed:
             raise StoreError(
-                f"`{self.path}` is there, of something else: {'; '.join(changed)}",
+                f"`{self.path}` is there, of something else: {changed}",
                 hint="choose another -o, or replace it with --overwrite",
             )
         return True

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from mmearth_infer.engine.choice import ENGINES, check_device
-from mmearth_infer.read.options import OffsetChoice, SceneOptions, parse_bands
+from mmearth_infer.read.masked import parse_masks
+from mmearth_infer.read.options import (
+    OffsetChoice,
+    SceneOptions,
+    parse_bands,
+    parse_bbox,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +56,24 @@ _SCENE_OPTIONS = (
         is_flag=True,
         help="Accept pixels that are not 10 m.",
     ),
+    click.option(
+        "--mask",
+        metavar="NAMES",
+        help="Scene classes (SCL) that count as nodata, comma-separated: cloud, "
+        "cirrus, shadow, snow, water, dark, defective and others.",
+    ),
+    click.option(
+        "--bbox",
+        metavar="W,S,E,N",
+        help="Read this part of each scene only: degrees where they can be, else in "
+        "the scene's CRS.",
+    ),
+    click.option(
+        "--aoi",
+        metavar="FILE",
+        help="Read the part of each scene that these polygons span only, GeoJSON or "
+        "another vector file. `embed` leaves cells outside them empty.",
+    ),
 )
 
 
@@ -57,13 +81,16 @@ def scene_options(command: F) -> F:
     """Add the options about a scene; the command gets them as `options`."""
 
     @functools.wraps(command)
-    def with_options(
+    def with_options(  # noqa: PLR0913 -- one a flag
         *args: Any,  # noqa: ANN401
         bands: str | None,
         product: Any,  # noqa: ANN401
         offset: Any,  # noqa: ANN401
         scale: float | None,
         allow_resolution: bool,
+        mask: str | None,
+        bbox: str | None,
+        aoi: str | None,
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         options = SceneOptions(
@@ -72,6 +99,9 @@ def scene_options(command: F) -> F:
             offset=offset,
             scale=scale,
             allow_resolution=allow_resolution,
+            mask=parse_masks(mask) if mask is not None else (),
+            bbox=parse_bbox(bbox) if bbox is not None else None,
+            aoi=aoi,
         )
         return command(*args, options=options, **kwargs)
 
@@ -140,6 +170,15 @@ stage_option = click.option(
     "--stage",
     type=click.IntRange(1, 4),
     help="Stage of the encoder. Default: the deepest the model gives.",
+)
+
+stages_option = click.option(
+    "--stage",
+    "stages",
+    type=click.IntRange(1, 4),
+    multiple=True,
+    help="Stage of the encoder; may be given several times. Default: the deepest the "
+    "model gives.",
 )
 
 json_option = click.option(

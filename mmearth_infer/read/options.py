@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from mmearth_infer.contract.bands import ProductLevel, find_band
-from mmearth_infer.errors import BandError
+from mmearth_infer.errors import BandError, SceneError
+from mmearth_infer.read.masked import check_masks
 
 OffsetChoice = Literal["auto", "none", "-1000"]
 """Decide by evidence, leave the pixels alone, or remove 1000."""
 
 ProductChoice = Literal["auto"] | ProductLevel
 """Decide by evidence, or take the user's word."""
+
+_BBOX: Final = "--bbox takes WEST,SOUTH,EAST,NORTH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,29 @@ class SceneOptions:
     allow_resolution: bool = False
     """Accept pixels that are not 10 m."""
 
+    mask: tuple[str, ...] = ()
+    """Scene classes that count as nodata, by their names in `read.masked.MASKS`."""
+
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east, north of the part to read: degrees where they can be, else in
+    the scene's CRS; None for the whole scene."""
+
+    aoi: str | None = None
+    """File of polygons that cover the part to read; None for the whole scene."""
+
+    def __post_init__(self) -> None:
+        """Refuse masks and areas that cannot be.
+
+        Raises:
+            SceneError: Naming the flag and its value.
+
+        """
+        check_masks(self.mask)
+        if self.bbox is not None and self.aoi is not None:
+            raise SceneError("--bbox and --aoi are two areas", hint="give one of them")
+        if self.bbox is not None:
+            _check_bbox(self.bbox)
+
 
 def parse_bands(text: str) -> tuple[str, ...]:
     """Turn `B02,B03,-,B04` into canonical names.
@@ -54,3 +81,27 @@ def parse_bands(text: str) -> tuple[str, ...]:
             raise BandError(f"--bands names {name} twice")
         names.append(name)
     return tuple(names)
+
+
+def parse_bbox(text: str) -> tuple[float, float, float, float]:
+    """Turn `WEST,SOUTH,EAST,NORTH` into numbers.
+
+    Raises:
+        SceneError: If it is anything else.
+
+    """
+    try:
+        west, south, east, north = map(float, text.split(","))
+    except ValueError as error:
+        raise SceneError(f"--bbox {text} is not four numbers", hint=_BBOX) from error
+    return west, south, east, north
+
+
+def _check_bbox(bbox: tuple[float, float, float, float]) -> None:
+    """Refuse numbers that are no box."""
+    west, south, east, north = bbox
+    typed = ",".join(f"{number:.12g}" for number in bbox)
+    if not all(map(math.isfinite, bbox)):
+        raise SceneError(f"--bbox {typed} is not four numbers", hint=_BBOX)
+    if south >= north or west == east:
+        raise SceneError(f"--bbox {typed} covers nothing", hint=_BBOX)

@@ -27,6 +27,7 @@ SUMMARIES: Final = {
     "pack": "Rewrite a published data set so that it reads fast.",
     "pool": "Write one mean vector for each square of a store.",
     "pretrain": "Pretrain an encoder as a multi-pretext masked autoencoder.",
+    "stac": "Write a STAC item beside a store.",
     "view": "Draw a store as a picture.",
 }
 """First line of each command's help, so that listing imports none (tested equal)."""

@@ -55,6 +55,9 @@ class Embedding:
     stage: int | None
     """Stage of the encoder; None if the store does not say."""
 
+    group_path: str
+    """Group that holds it, within the store; empty for the root."""
+
     geobox: GeoBox
     """Grid of the cells."""
 
@@ -201,6 +204,7 @@ def open_store(path: str | Path, stage: int | None = None) -> Embedding:
         return Embedding(
             path=path,
             stage=own,
+            group_path="" if folder == path else folder.name,
             geobox=_geobox(group, attributes, array),
             attributes=attributes,
             provenance=whole,

@@ -1,0 +1,38 @@
+"""`mmearth stac`: a STAC item beside a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_infer.view.stac_item import write_item
+
+
+@click.command(name="stac")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "--datetime",
+    "taken",
+    metavar="TIME",
+    help="When the scene was taken, or START/END. Default: by its name, else from "
+    "the launch of Sentinel-2A until the store was made.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an item that is there.")
+@json_option
+@verbosity
+def stac_command(
+    *, store: Path, taken: str | None, overwrite: bool, as_json: bool, quiet: bool
+) -> None:
+    """Write a STAC item beside a store.
+
+    OUT.json describes OUT.zarr: where it lies, when its scene was taken, and what
+    made it.
+    """
+    out = write_item(store, taken=taken, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps({"item": str(out)}))
+    elif not quiet:
+        click.echo(str(out), err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rasterio.enums import MaskFlags
@@ -14,7 +14,7 @@ from mmearth_infer.grid.window import Window
 from mmearth_infer.read.digital import blanked, check_values, to_dn
 from mmearth_infer.read.georeference import read_geobox
 from mmearth_infer.read.raster import open_raster, read_raster, sample_windows, shown
-from mmearth_infer.read.resample import bilinear, nearest
+from mmearth_infer.read.resample import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.read.described import BandFile
     from mmearth_infer.read.resample import Fit
-
-_PART_PX: Final = 2**22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,29 +89,26 @@ class OpenBand:
         check_values(values[values != 0], scale=scale, source=self.name)
         return to_dn(raw, nodata=nodata, scale=scale, offset_dn=0)
 
-    def read_into(
-        self,
-        dn_HW: NDArray[np.uint16],
-        window: Window,
-        fit: Fit,
-        numbers: Numbers,
-        *,
-        threads: int = 1,
-    ) -> None:
-        """Fill in a window of the 10 m grid, some rows at a time where resampled."""
-        if fit.same:
-            dn_HW[:] = self._to_dn(self._raw(window, threads=threads), numbers)
-            return
-        rows = max(1, _PART_PX // window.width)
-        for start in range(0, window.height, rows):
-            part = Window(
-                row=window.row + start,
-                col=window.col,
-                height=min(rows, window.height - start),
-                width=window.width,
-            )
-            native_HW = self._to_dn(self._spanned(part, fit, threads=threads), numbers)
-            dn_HW[start : start + rows] = bilinear(native_HW, fit, part)
+    def native(
+        self, window: Window, fit: Fit, numbers: Numbers, *, threads: int = 1
+    ) -> NDArray[np.uint16]:
+        """Return digital numbers of its own pixels that a window sees.
+
+        Args:
+            window: Pixels of the 10 m grid.
+            fit: How that grid lies on the file's.
+            numbers: How values become digital numbers.
+            threads: Threads GDAL decodes with.
+
+        """
+        return to_dn(
+            self._raw(window, threads=threads)
+            if fit.same
+            else self._spanned(window, fit, threads=threads),
+            nodata=self._nodata,
+            scale=numbers.scale,
+            offset_dn=numbers.offset_dn,
+        )
 
     def nearest(self, window: Window, fit: Fit) -> NDArray[Any]:
         """Return the file's value that each pixel of the 10 m grid lies in."""
@@ -132,14 +127,6 @@ class OpenBand:
         """Return values in the file's own pixels."""
         return read_raster(
             self.dataset, self.number, window, threads=threads, name=self.name
-        )
-
-    def _to_dn(self, raw: NDArray[Any], numbers: Numbers) -> NDArray[np.uint16]:
-        return to_dn(
-            raw,
-            nodata=self._nodata,
-            scale=numbers.scale,
-            offset_dn=numbers.offset_dn,
         )
 
     @property

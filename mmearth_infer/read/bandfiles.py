@@ -26,7 +26,7 @@ from mmearth_infer.read.offset import (
     stated_offset,
 )
 from mmearth_infer.read.product import decide_level, product_facts
-from mmearth_infer.read.resample import Fit, fit_grid
+from mmearth_infer.read.resample import Fit, bilinear, fit_grid
 from mmearth_infer.seams import Scene, Source
 
 if TYPE_CHECKING:
@@ -74,18 +74,17 @@ class BandFilesSource(Source):
                 hint=product.hint_missing,
             )
         self._product = product
+        self._threads = threads
         self._scl: tuple[OpenBand, Fit] | None = None
         with ExitStack() as closing:
-            self._open_bands(closing, wanted, threads)
+            self._open_bands(closing, wanted)
             self._decide(options)
             workers = min(threads, len(self._bands))
             self._pool = closing.enter_context(ThreadPoolExecutor(workers))
             self._threads_each = max(1, threads // workers)
             self._closing = closing.pop_all()
 
-    def _open_bands(
-        self, closing: ExitStack, wanted: Sequence[str] | None, threads: int
-    ) -> None:
+    def _open_bands(self, closing: ExitStack, wanted: Sequence[str] | None) -> None:
         """Open what is wanted, and a band of the finest grid to say where that lies."""
         product = self._product
         has = [band for band in BANDS if band in product.bands]
@@ -95,15 +94,15 @@ class BandFilesSource(Source):
         guide = min(has, key=lambda band: BANDS[band].native_px_m)
         opened: dict[str, OpenBand] = {}
         for band in dict.fromkeys((*self._names, guide)):
-            opened[band] = self._open(product.bands[band], threads)
+            opened[band] = self._open(product.bands[band])
             closing.callback(opened[band].dataset.close)
         self._finest = min(opened.values(), key=lambda one: -one.geobox.transform.e)
         self._bands = [opened[band] for band in self._names]
         self._fits = [self._fit(one) for one in self._bands]
         self._files = [file for one in opened.values() for file in one.dataset.files]
 
-    def _open(self, file: BandFile, threads: int = 1) -> OpenBand:
-        return open_band(file, threads=threads, drivers=self._product.drivers)
+    def _open(self, file: BandFile) -> OpenBand:
+        return open_band(file, threads=self._threads, drivers=self._product.drivers)
 
     def _fit(self, one: OpenBand) -> Fit:
         return fit_grid(
@@ -197,18 +196,18 @@ class BandFilesSource(Source):
         dn_CHW = np.empty(shape, dtype=np.uint16)
         jobs = [
             self._pool.submit(
-                one.read_into,
-                dn_HW,
-                window,
-                fit,
-                self._numbers,
-                threads=self._threads_each,
+                one.native, window, fit, self._numbers, threads=self._threads_each
             )
-            for one, fit, dn_HW in zip(self._bands, self._fits, dn_CHW, strict=True)
+            for one, fit in zip(self._bands, self._fits, strict=True)
         ]
         try:
-            for job in jobs:
-                job.result()
+            for job, fit, dn_HW in zip(jobs, self._fits, dn_CHW, strict=True):
+                native_HW = job.result()
+                dn_HW[:] = (
+                    native_HW
+                    if fit.same
+                    else bilinear(native_HW, fit, window, threads=self._threads)
+                )
         finally:
             for job in jobs:
                 job.cancel()

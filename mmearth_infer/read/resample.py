@@ -9,7 +9,7 @@ else is far enough from them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from affine import Affine
@@ -18,16 +18,17 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from mmearth_infer.errors import SceneError
+from mmearth_infer.grid.window import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.grid.geobox import GeoBox
-    from mmearth_infer.grid.window import Window
 
 MAX_FACTOR: Final = 6
 """60 m over 10 m: the coarsest band."""
 
+_PART_PX: Final = 2**22
 _QUARTERS: Final = 4
 _RATIO_TOLERANCE: Final = 1e-3
 _BESIDE_PX: Final = 65_536.0
@@ -166,9 +167,7 @@ def _crs_name(box: GeoBox) -> str:
     return str(box.crs.to_string())[:40]
 
 
-def nearest(
-    native: NDArray[np.generic], fit: Fit, window: Window
-) -> NDArray[np.generic]:
+def nearest(native: NDArray[Any], fit: Fit, window: Window) -> NDArray[Any]:
     """Return fine pixels, each that of the band it lies in, 0 outside the band.
 
     Args:
@@ -188,51 +187,77 @@ def nearest(
         picked.append(np.clip(index, low, max(high - 1, low)) - low)
     if native.size == 0:
         return np.zeros((window.height, window.width), dtype=native.dtype)
-    fine = native[np.ix_(*picked)]
+    fine: NDArray[Any] = native[np.ix_(*picked)]
     fine[~inside[0]] = 0
     fine[:, ~inside[1]] = 0
     return fine
 
 
 def bilinear(
-    native_HW: NDArray[np.uint16], fit: Fit, window: Window
+    native_HW: NDArray[np.uint16], fit: Fit, window: Window, *, threads: int = 1
 ) -> NDArray[np.uint16]:
     """Return fine pixels between the centres of the band's own.
 
     A fine pixel is 0, nodata, exactly where the band's pixel that it lies in is;
     no other pixel takes anything from nodata, weights of the rest are raised.
 
+    One thread calls it at a time: rasterio mutes a warning meanwhile, for all threads.
+
     Args:
         native_HW: The band's digital numbers in the spans of the window.
         fit: How the grids lie.
         window: Fine pixels.
+        threads: Threads GDAL computes with.
 
     """
-    holds = nearest(native_HW != 0, fit, window)
-    if not holds.any():
-        return np.zeros((window.height, window.width), dtype=np.uint16)
+    fine_HW = np.zeros((window.height, window.width), dtype=np.uint16)
+    first, _ = fit.rows.span(window.row, window.height)
+    rows = max(1, _PART_PX // window.width)
+    for start in range(0, window.height, rows):  # so that floats stay small
+        part = Window(
+            row=window.row + start,
+            col=window.col,
+            height=min(rows, window.height - start),
+            width=window.width,
+        )
+        top, bottom = fit.rows.span(part.row, part.height)
+        seen_HW = native_HW[top - first : bottom - first]
+        holds_HW = nearest(seen_HW != 0, fit, part)
+        if holds_HW.any():
+            between_HW = _between(seen_HW, fit, part, threads)
+            np.floor(between_HW + np.float32(0.5), out=between_HW)
+            between_HW[~holds_HW] = 0
+            fine_HW[start : start + rows] = between_HW
+    return fine_HW
+
+
+def _between(
+    native_HW: NDArray[np.uint16], fit: Fit, window: Window, threads: int
+) -> NDArray[np.float32]:
+    """Return what GDAL makes of the band's pixels, nodata left out."""
     factor_y, factor_x = fit.rows.factor, fit.cols.factor
-    down = window.row - factor_y * fit.rows.span(window.row, window.height)[0]
-    across = window.col - factor_x * fit.cols.span(window.col, window.width)[0]
-    down_px = down - fit.rows.shift_quarters / _QUARTERS
-    across_px = across - fit.cols.shift_quarters / _QUARTERS
-    fine = np.zeros((window.height, window.width), dtype=np.float32)
-    nodata = None if native_HW.all() else 0
+    top, _ = fit.rows.span(window.row, window.height)
+    left, _ = fit.cols.span(window.col, window.width)
+    down_px = window.row - factor_y * top - fit.rows.shift_quarters / _QUARTERS
+    across_px = window.col - factor_x * left - fit.cols.shift_quarters / _QUARTERS
     # Framed by its own edge, since GDAL takes the nearest pixel in a single row.
-    framed = np.pad(native_HW, 1, mode="edge").astype(np.float32)
-    left, top = _BESIDE_PX - factor_x, _BESIDE_PX + factor_y
+    framed_HW = np.pad(native_HW, 1, mode="edge").astype(np.float32)
+    frame_x, frame_y = _BESIDE_PX - factor_x, _BESIDE_PX + factor_y
+    between_HW = np.zeros((window.height, window.width), dtype=np.float32)
+    nodata = None if native_HW.all() else 0
     reproject(
-        framed,
-        fine,
-        src_transform=Affine(factor_x, 0, left, 0, -factor_y, top),
+        framed_HW,
+        between_HW,
+        src_transform=Affine(factor_x, 0, frame_x, 0, -factor_y, frame_y),
         src_crs=_NOWHERE,
         src_nodata=nodata,
         dst_transform=Affine(1, 0, _BESIDE_PX + across_px, 0, -1, _BESIDE_PX - down_px),
         dst_crs=_NOWHERE,
         dst_nodata=nodata,
         resampling=Resampling.bilinear,
+        num_threads=threads,
     )
-    return np.where(holds, np.floor(fine + np.float32(0.5)), 0).astype(np.uint16)
+    return between_HW
 
 
 _NOWHERE: Final = CRS.from_epsg(32631)

@@ -10,7 +10,9 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import rasterio
+from affine import Affine
 
 from mmearth_infer.contract.bands import BANDS, L1C_BANDS
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    import numpy as np
-    from affine import Affine
     from numpy.typing import NDArray
 
 _METADATA = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
@@ -217,3 +217,32 @@ def write_item(path: Path, hrefs: Mapping[str, str], **changes: Any) -> Path:  #
     }
     path.write_text(json.dumps(item | changes))
     return path
+
+
+def small_bands(
+    side: int = 72, *, level: str = "2A", seed: int = 0, east_px: int = 0
+) -> dict[str, tuple[NDArray[np.uint16], dict[str, Any]]]:
+    """Return random bands at their native sizes, with some nodata in the corner."""
+    rng = np.random.default_rng(seed)
+    corner = Affine(10, 0, 600_000 + 10 * east_px, 0, -10, 5_300_000)
+    bands = {}
+    for name, band in BANDS.items():
+        factor = band.native_px_m // 10
+        pixels = rng.integers(1, 6000, (side // factor,) * 2, dtype=np.uint16)
+        pixels[: 12 // factor, : 24 // factor] = 0
+        place = {"crs": "EPSG:32633", "transform": corner @ Affine.scale(factor)}
+        if name != "B10" or level == "1C":
+            bands[name] = (pixels, place)
+    return bands
+
+
+def write_folder(
+    folder: Path,
+    bands: Mapping[str, tuple[NDArray[Any], dict[str, Any]]],
+    *,
+    suffix: str = ".tif",
+) -> Path:
+    """Write a folder with a file for every band."""
+    for band, (pixels, place) in bands.items():
+        write_band(folder / f"{padded(band)}{suffix}", pixels, **place)
+    return folder

@@ -17,7 +17,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import torch
@@ -28,9 +27,6 @@ from mmearth_infer.run.bench import BenchConfig, bench, read_tiles
 from mmearth_training.load import load_encoder
 from tests.helpers.data import MAJORTOM
 from tests.helpers.random_checkpoint import write_random
-
-if TYPE_CHECKING:
-    from mmearth_infer.engine.open import EngineName
 
 EAGER = "eager, published style"
 
@@ -116,14 +112,15 @@ def main(
     )
     with tempfile.TemporaryDirectory() as name:
         checkpoint, models = build(Path(name), size, patch_px, scene, fp32=fp32)
-        pairs: list[tuple[Path, EngineName]] = []
+        machine = this_machine()
+        pairs: list[tuple[Path, Choice]] = []
         for model in models:
-            if model.suffix == ".onnx":
-                pairs.append((model, "onnxruntime"))
-            if model.suffix == ".xml" or "fp32.onnx" in model.name:
-                pairs.append((model, "openvino"))
-            if model.suffix == ".pt2":
-                pairs.append((model, "torch"))
+            for engine in installed(model.suffix, "cpu", machine):
+                if engine == "openvino" and model.name.endswith(
+                    ("fp16.onnx", "int8.onnx")
+                ):
+                    continue  # it has a form of its own
+                pairs.append((model, choose(model.suffix, engine, "cpu", machine)))
         speeds: dict[str, list[float]] = {EAGER: []}
         shares: dict[str, list[float]] = {}
         for _ in range(turns):

@@ -31,7 +31,6 @@ from tests.helpers.areas import (
     on_scene,
     polygon,
     to_area,
-    whole,
     write,
 )
 
@@ -148,21 +147,6 @@ def test_polygons_are_rasterised_as_rasterio_does() -> None:
         shapes, (700, 500), scene.scene.geobox.transform, invert=True
     )
     np.testing.assert_array_equal(on_scene(part, scene), expected)
-
-
-def test_areas_go_around_masks_and_other_areas() -> None:
-    """A mask keeps its pixels blank inside an area; wishes add up."""
-    row, col = np.mgrid[:700, :500]
-    scene = PlainSource(wanted=(row + col) % 2 == 0)
-    options = SceneOptions(mask=("cloud",), bbox=(LEFT, TOP - 1000, LEFT + 1280, TOP))
-    part = wrapped(scene, options)
-    rows, cols = np.s_[:128, :128]
-    blank = np.isin(scene.scl[rows, cols], [0, 8, 9, 10])
-    expected = np.where(blank, 0, scene.dn[:, rows, cols])
-    np.testing.assert_array_equal(part.read(whole(part)), expected)
-    even = (row + col)[rows, cols] % 2 == 0
-    np.testing.assert_array_equal(inside(part), even & (row[rows, cols] < 100))
-    assert wrapped(scene, SceneOptions()) is scene
 
 
 def test_the_fingerprint_tells_areas_apart(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, get_args
 
 import msgspec
@@ -154,9 +155,17 @@ class Stopwatch:
 
 
 def peak_rss_bytes() -> int | None:
-    """Return the largest resident memory of this process so far, where known."""
+    """Return the largest resident memory of this process so far, where known.
+
+    Linux's resource usage counts what the parent held before this program was
+    started in its place; the status of the process does not.
+    """
     if sys.platform == "win32":
         return None
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     import resource  # noqa: PLC0415 -- not there on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -22,6 +22,7 @@ import click
 import torch
 
 from mmearth_export.artifact import ExportConfig, export_model
+from mmearth_infer.engine.choice import Choice, choose, installed, this_machine
 from mmearth_infer.engine.open import read_file
 from mmearth_infer.run.bench import BenchConfig, bench, read_tiles
 from mmearth_training.load import load_encoder

@@ -22,7 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -50,9 +50,11 @@ from tests.helpers.random_checkpoint import write_random
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
+    from mmearth_infer.grid.plan import TilePlan
     from mmearth_infer.seams import Source
 
 STRIDE = 16
@@ -100,7 +102,7 @@ def block_mean(dn_NCHW: NDArray[np.uint16]) -> tuple[NDArray[np.float32]]:
     return (thin.mean(axis=(3, 5), dtype=np.float32),)
 
 
-def plan_of(source: Source) -> Any:
+def plan_of(source: Source) -> TilePlan:
     """Return the default tiling of a scene."""
     box = source.scene.geobox
     return plan_tiles(
@@ -113,7 +115,7 @@ def plan_of(source: Source) -> Any:
     )
 
 
-def opened(scene: Path) -> Any:
+def opened(scene: Path) -> AbstractContextManager[Source]:
     """Open a scene as `mmearth embed` does."""
     return open_source(str(scene), options=SceneOptions(), wanted=None, threads=2)
 

@@ -33,6 +33,7 @@ HINT: Final = "an area is a GeoJSON Polygon or MultiPolygon, or features of such
 
 _FARTHEST: Final = 1e9
 _ROUNDING: Final = 1e-12
+_PAIRS_AT_ONCE: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,31 +136,36 @@ def _check_ring(xy_P2: NDArray[np.float64], name: str) -> None:
 def find_crossing(xy_P2: NDArray[np.float64]) -> tuple[float, float] | None:
     """Return where a ring crosses itself, None if it does not.
 
-    Touching is no crossing. Rings with more than `MOST_PAIRS` pairs of edges side by
-    side are not tried.
+    Touching is no crossing. `MOST_PAIRS` pairs of edges that lie side by side are
+    tried, and no more.
     """
     low_E2 = np.minimum(xy_P2[:-1], xy_P2[1:])
     high_E2 = np.maximum(xy_P2[:-1], xy_P2[1:])
     plans = []
-    for axis in (0, 1):
+    for axis in (0, 1):  # edges side by side on one axis are few on the better one
         order_E = np.argsort(low_E2[:, axis], kind="stable")
         ends_E = np.searchsorted(low_E2[order_E, axis], high_E2[order_E, axis], "right")
-        plans.append((int((ends_E - np.arange(len(order_E))).sum()), order_E, ends_E))
-    pairs, order_E, ends_E = min(plans, key=lambda plan: plan[0])
-    if pairs > MOST_PAIRS:
-        return None
+        others_E = ends_E - np.arange(1, len(order_E) + 1)
+        plans.append((int(others_E.sum()), order_E, others_E))
+    _, order_E, others_E = min(plans, key=lambda plan: plan[0])
     start_E2, end_E2 = xy_P2[:-1][order_E], xy_P2[1:][order_E]
-    for n, end in enumerate(ends_E.tolist()):
-        others = slice(n + 1, end)
-        crossed = _opposite(start_E2[n], end_E2[n], start_E2[others], end_E2[others])
-        crossed &= _opposite(start_E2[others], end_E2[others], start_E2[n], end_E2[n])
+    tried_E = np.concatenate([[0], np.cumsum(others_E)])
+    first = 0
+    while first < len(others_E) and tried_E[first] < MOST_PAIRS:
+        past = int(np.searchsorted(tried_E, tried_E[first] + _PAIRS_AT_ONCE, "right"))
+        past = max(past - 1, first + 1)
+        count = others_E[first:past]
+        one = np.repeat(np.arange(first, past), count)
+        other = one + 1 + np.arange(len(one)) - (tried_E[one] - tried_E[first])
+        crossed = _opposite(start_E2[one], end_E2[one], start_E2[other], end_E2[other])
+        crossed &= _opposite(start_E2[other], end_E2[other], start_E2[one], end_E2[one])
         if crossed.any():
-            other = n + 1 + int(crossed.argmax())
-            along, across = end_E2[n] - start_E2[n], end_E2[other] - start_E2[other]
-            aside = start_E2[other] - start_E2[n]
-            share = _cross(aside, across) / _cross(along, across)
-            x, y = start_E2[n] + share * along
+            n, m = one[crossed][0], other[crossed][0]
+            along, across = end_E2[n] - start_E2[n], end_E2[m] - start_E2[m]
+            aside = start_E2[m] - start_E2[n]
+            x, y = start_E2[n] + _cross(aside, across) / _cross(along, across) * along
             return float(x), float(y)
+        first = past
     return None
 
 

@@ -230,12 +230,19 @@ def test_any_file_is_an_area_or_a_clear_error(content: bytes, tmp_path: Path) ->
         min_size=3,
         max_size=7,
         unique=True,
-    )
+    ),
+    at_once=st.sampled_from([1, 3, 500_000]),
 )
-def test_a_valid_ring_does_not_cross_itself(ring: Corners) -> None:
+def test_a_valid_ring_does_not_cross_itself(ring: Corners, at_once: int) -> None:
     """By shapely's judgement; and a ring without touching or double edges that crosses
     itself is found.
     """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmearth_infer.read.outline._PAIRS_AT_ONCE", at_once)
+        check_crossings(ring)
+
+
+def check_crossings(ring: Corners) -> None:
     closed = np.array([*ring, ring[0]], dtype=np.float64)
     valid = shapely.Polygon(ring).is_valid
     found = find_crossing(closed)

@@ -1,7 +1,7 @@
 """How a scene is cut into tiles, and which cells each tile answers for.
 
-A tile is the window the engine sees. Its halo is dropped, its core is kept; where
-tiles are blended, the halo shares in the neighbours' cells instead.
+A tile is the window the engine sees. Its core is kept, its halo is dropped; if tiles
+are blended, a part of it counts in neighbours' cells: the ramp (stitch/weights.py).
 Tiles never reach beyond the grid, so that a tile's edge is either the scene's own
 edge, where the core goes to the edge too, or it has a halo. Along one axis, with
 tiles of 7 cells and a halo of 2:
@@ -14,7 +14,7 @@ tiles of 7 cells and a halo of 2:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from mmearth_infer.errors import WindowError
 from mmearth_infer.grid.window import Window
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Blend = Literal["none", "linear", "cosine"]
 """How tiles that overlap make one map: cores side by side, or a weighted mean."""
+
+MOST_RAMP_PX: Final = 32
+"""Cells further from their tile's core see too little (docs/benchmarks/seams.md)."""
 
 
 class Span(NamedTuple):
@@ -49,30 +52,25 @@ class Tile:
     core: Window
     """Cells it answers for."""
 
-    halo: int
-    """Cells it sees at least beyond a border of its core with a neighbour's."""
+    ramp: int
+    """Cells beyond a border with a neighbour that it has a say in, if blended."""
 
     def extent(self, blend: Blend) -> Window:
-        """Return the cells it has a weight for: its core, or with the halos too."""
+        """Return the cells it has a weight for: its core, or with ramps too."""
         if blend == "none":
             return self.core
-        inside = self.core.seen_from(self.cells)
-        top, left = max(inside.row - self.halo, 0), max(inside.col - self.halo, 0)
-        bottom = min(inside.row + inside.height + self.halo, self.cells.height)
-        right = min(inside.col + inside.width + self.halo, self.cells.width)
-        return Window(
-            row=self.cells.row + top,
-            col=self.cells.col + left,
-            height=bottom - top,
-            width=right - left,
-        )
+        cells, core, ramp = self.cells, self.core, self.ramp
+        top, left = max(core.row - ramp, cells.row), max(core.col - ramp, cells.col)
+        bottom = min(core.row + core.height + ramp, cells.row + cells.height)
+        right = min(core.col + core.width + ramp, cells.col + cells.width)
+        return Window(row=top, col=left, height=bottom - top, width=right - left)
 
     def scaled(self, factor: int) -> Tile:
         """Return the same tile on a grid that is `factor` times as fine."""
         return Tile(
             cells=self.cells.times(factor),
             core=self.core.times(factor),
-            halo=self.halo * factor,
+            ramp=self.ramp * factor,
         )
 
 
@@ -85,6 +83,9 @@ class TilePlan:
 
     halo_px: int
     """Margin of a tile that is dropped."""
+
+    ramp_px: int
+    """Pixels on each side of a border of cores over which tiles are blended."""
 
     stride_px: int
     """Pixels a side of a cell."""
@@ -105,9 +106,9 @@ class TilePlan:
     """First column of cells and the one after the last; None for those of the cores."""
 
     @property
-    def halo(self) -> int:
-        """Cells of the halo."""
-        return self.halo_px // self.stride_px
+    def ramp(self) -> int:
+        """Cells on each side of a border of cores over which tiles are blended."""
+        return self.ramp_px // self.stride_px
 
     @property
     def height(self) -> int:
@@ -166,29 +167,26 @@ class TilePlan:
                     height=row.core_stop - row.core_start,
                     width=col.core_stop - col.core_start,
                 ),
-                halo=self.halo,
+                ramp=self.ramp,
             )
 
     def scaled(self, factor: int) -> TilePlan:
         """Return the same tiling on a grid that is `factor` times as fine.
 
         Everything counted in cells is `factor` times as much; the grid still ends
-        with a whole cell of the coarse one.
-
-        Args:
-            factor: Divides the stride.
-
+        with a whole cell of the coarse one. The factor divides the stride.
         """
         assert self.stride_px % factor == 0, "a cell is whole pixels"
 
-        def finer(axis: tuple[Span, ...]) -> tuple[Span, ...]:
-            return tuple(Span(*(cell * factor for cell in span)) for span in axis)
-
+        rows, cols = (
+            tuple(Span(*(cell * factor for cell in span)) for span in axis)
+            for axis in (self.rows, self.cols)
+        )
         return replace(
             self,
             stride_px=self.stride_px // factor,
-            rows=finer(self.rows),
-            cols=finer(self.cols),
+            rows=rows,
+            cols=cols,
             tile_height=self.tile_height * factor,
             tile_width=self.tile_width * factor,
             panel=self.panel and (self.panel[0] * factor, self.panel[1] * factor),
@@ -210,7 +208,7 @@ class TilePlan:
 
         """
         step = max(widest // multiple, 1) * multiple
-        beyond = 0 if blend == "none" else self.halo
+        beyond = 0 if blend == "none" else self.ramp
         stop_of_grid = self.first_col + self.width
         for start in range(self.first_col, stop_of_grid, step):
             stop = min(start + step, stop_of_grid)
@@ -261,7 +259,7 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
     A scene smaller than a window makes one smaller tile. Where the scene's size is
     no multiple of `multiple_px`, the last tiles reach past its right and bottom
     edge by less than that; the grid of cells ends at the last cell that holds a
-    pixel of the scene.
+    pixel of the scene. A ramp is half a halo, in whole multiples, and at least one.
 
     Args:
         height_px: Rows of the scene.
@@ -299,11 +297,13 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
             for s in cut_spans
         ), min(tile, coarse) * scale
 
+    ramp_px = max(min(halo_px // 2, MOST_RAMP_PX) // multiple_px, 1) * multiple_px
     rows, tile_height = cut(height_px)
     cols, tile_width = cut(width_px)
     return TilePlan(
         window_px=window_px,
         halo_px=halo_px,
+        ramp_px=min(ramp_px, halo_px),
         stride_px=stride_px,
         rows=rows,
         cols=cols,

@@ -1,88 +1,60 @@
-"""How far tiles show in a finished store.
+"""How far tiles show in a finished store: the seam index, and larger windows.
 
-A *step* is the mean difference between two neighbouring cells, over channels. The seam
-index is the mean step across the borders of cores over the mean step elsewhere: 1 if
-nothing is to be seen. Blended tiles have no step there, only slopes beside it, so steps
-are counted by their distance from the border too, and cells near borders are held
-against those of a larger window.
-
-Shapes: D channels, h w cells of a block, k positions along an axis.
+Shapes: N tiles, C bands, H W pixels, D channels, h w cells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
 from mmearth_infer.contract.manifest import Manifest
-from mmearth_infer.errors import StoreError
-from mmearth_infer.grid.plan import Span, TilePlan, plan_tiles
+from mmearth_infer.errors import StoreError, WindowError
+from mmearth_infer.grid.plan import TilePlan, plan_tiles
+from mmearth_infer.grid.window import Window
+from mmearth_infer.run.steps import Steps, measure_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from mmearth_infer.grid.window import Window
-    from mmearth_infer.run.larger_window import Place
+    from mmearth_infer.seams import Source
     from mmearth_infer.write.open_store import Embedding
 
-DISTANCES: Final = 8
-"""Distances from a border that steps are told apart by; the last is all beyond."""
+    OneMap = Callable[[NDArray[np.uint16]], NDArray[np.float32]]
 
-_BINS_AN_OCTAVE: Final = 64
-_LOWEST_OCTAVE: Final = -40
-_OCTAVES: Final = 80
+PLACES: Final = 5
+"""Places at which a larger window is computed, each four times as large as a tile."""
+
+_SEED: Final = 0
+_TRIES: Final = 4  # crossings looked at for each place, as some lie where no data is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """Steps along one axis."""
+class Place:
+    """A crossing of borders, and what a larger window says of the cells near it."""
 
-    borders: int
-    """Borders of cores."""
+    row: int
+    """First row of cells south of the border, or the middle row if there is none."""
 
-    across: int
-    """Pairs of neighbouring cells with data on both sides of a border."""
+    col: int
+    """First column of cells east of the border, or the middle column."""
 
-    across_mean: float | None
-    """Mean step across the borders; None if there is none."""
+    cells: int
+    """Cells that were compared."""
 
-    inside_mean: float | None
-    """Mean step elsewhere."""
-
-    across_median: float | None
-    """Median step across the borders, to 1 part in 64."""
-
-    inside_median: float | None
-    """Median step elsewhere, likewise."""
-
-    by_distance: tuple[float | None, ...]
-    """Mean step 0, 1, 2... cells from the nearest border, the last for all beyond."""
-
-    @property
-    def index(self) -> float | None:
-        """Mean across over mean elsewhere; None if either is missing."""
-        return _ratio(self.across_mean, self.inside_mean)
-
-    @property
-    def index_of_medians(self) -> float | None:
-        """Likewise of medians, which single edges in the scene do not move."""
-        return _ratio(self.across_median, self.inside_median)
+    apart: float
+    """RMS difference over the standard deviation of the larger window's map."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeamReport:
     """How far tiles show in a map."""
-
-    index: float | None
-    """Seam index of both axes, by their numbers of pairs; 1 is no seam."""
-
-    index_of_medians: float | None
-    """Likewise of medians."""
 
     rows: Steps
     """Steps from north to south, across the borders of rows of tiles."""
@@ -93,38 +65,87 @@ class SeamReport:
     places: tuple[Place, ...] = ()
     """Where cells near borders were held against those of a larger window."""
 
-    apart: float | None = None
-    """Relative RMS difference to larger windows, over all places; None for none."""
+    @property
+    def index(self) -> float | None:
+        """Seam index of both axes, weighted by pairs; 1 is no seam, None no border."""
+        return _mean([(axis.index, axis.across) for axis in (self.rows, self.cols)])
 
-    across_rows: NDArray[np.float64] = field(compare=False)
-    """Mean step from each tile to the one south of it, NaN without data."""
+    @property
+    def index_of_medians(self) -> float | None:
+        """Likewise of medians, which single edges in the scene do not move."""
+        return _mean(
+            [(axis.index_of_medians, axis.across) for axis in (self.rows, self.cols)]
+        )
 
-    across_cols: NDArray[np.float64] = field(compare=False)
-    """Mean step from each tile to the one east of it, NaN without data."""
+    @property
+    def apart(self) -> float | None:
+        """Median of the relative RMS differences to larger windows; None for none."""
+        return float(np.median([p.apart for p in self.places])) if self.places else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as JSON takes them, without those of single tiles."""
-        said: dict[str, Any] = {
+        """Return the figures as JSON takes them."""
+        return {
             "seam_index": self.index,
             "seam_index_of_medians": self.index_of_medians,
-            "apart": self.apart,
-            "places": msgspec.to_builtins(self.places),
+            "apart_from_larger_window": self.apart,
+            "rows": self.rows.to_json(),
+            "cols": self.cols.to_json(),
+            "places": [msgspec.to_builtins(place) for place in self.places],
         }
-        for name, steps in (("rows", self.rows), ("cols", self.cols)):
-            said[name] = msgspec.to_builtins(steps) | {
-                "seam_index": steps.index,
-                "seam_index_of_medians": steps.index_of_medians,
-            }
-        return said
+
+
+def report_seams(
+    store: Embedding,
+    *,
+    source: Source | None = None,
+    one_map: OneMap | None = None,
+    places: int = PLACES,
+) -> SeamReport:
+    """Return how far tiles show in a finished store, one chunk at a time.
+
+    Larger windows are computed where both a source and an engine are given, one after
+    the other, four times the pixels of a tile each.
+
+    Args:
+        store: The store, or one stage of it.
+        source: The scene it was made from.
+        one_map: The engine that made it, of the stage of the store alone.
+        places: Number of larger windows; fewer where borders cross less often.
+
+    Raises:
+        StoreError: If it is damaged, or does not say how it was tiled.
+        SceneError: If the scene cannot be read.
+        ModelError: If the engine fails.
+
+    """
+    plan, multiple_px = _tiling(store)
+    blocks = ((window, store.read(window)) for window in store.chunks())
+    rows, cols = measure_steps(blocks, plan)
+    compared: list[Place] = []
+    if source is not None and one_map is not None:
+        for row, col in _crossings(plan, most=places * _TRIES):
+            if len(compared) == places:
+                break
+            frame = _larger_window(plan, row, col, multiple_px // plan.stride_px)
+            place = _compare(store, plan, (row, col), frame, source, one_map)
+            compared += [place] if place else []
+    return SeamReport(rows=rows, cols=cols, places=tuple(compared))
 
 
 def plan_of(store: Embedding) -> TilePlan:
     """Return the tiling a store was made with, on the grid of its stage.
 
+    It may end less than a cell of the coarsest stage beyond the store.
+
     Raises:
         StoreError: If the store does not say.
 
     """
+    return _tiling(store)[0]
+
+
+def _tiling(store: Embedding) -> tuple[TilePlan, int]:
+    """Return the plan, and what tiles must be multiples of."""
     said = store.provenance
     try:
         manifest = msgspec.convert(said["model"]["manifest"], Manifest)
@@ -139,189 +160,113 @@ def plan_of(store: Embedding) -> TilePlan:
             halo_px=tiling["halo_px"],
         )
         own = manifest.output(store.stage).stride_px
-        return plan.scaled(tiling["stride_px"] // own)
-    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+        return plan.scaled(tiling["stride_px"] // own), manifest.multiple_px
+    except (KeyError, TypeError, ValueError, WindowError) as error:
         raise StoreError(
             f"`{store.path}` does not say how it was tiled: {error}",
             hint="embed the scene again",
         ) from error
 
 
-def measure_store(store: Embedding) -> SeamReport:
-    """Return how far tiles show in a store, read one chunk at a time.
+def _crossings(plan: TilePlan, *, most: int) -> Iterator[tuple[int, int]]:
+    """Yield cells south-east of crossings, in an order that is always the same.
 
-    Raises:
-        StoreError: If it is damaged, or does not say how it was tiled.
-
+    Where one axis has no border, its middle stands for one.
     """
-    blocks = ((window, store.read(window)) for window in store.chunks())
-    return measure(blocks, plan_of(store))
+    rows = [span.core_start for span in plan.rows[1:]]
+    cols = [span.core_start for span in plan.cols[1:]]
+    if not rows and not cols:
+        return
+    places = list(product(rows or [plan.height // 2], cols or [plan.width // 2]))
+    order = np.random.default_rng(_SEED).permutation(len(places))
+    for number in order[:most]:
+        yield places[number]
 
 
-def measure(
-    blocks: Iterable[tuple[Window, NDArray[np.float32]]], plan: TilePlan
-) -> SeamReport:
-    """Return how far tiles show in a map that comes in blocks.
+def _larger_window(plan: TilePlan, row: int, col: int, multiple: int) -> Window:
+    """Return a window twice as large as a tile around a place, within the scene.
 
-    However the map is cut into blocks, the steps are the same. What is held is a
-    block, and a row of cells.
+    It may reach past the last cells by less than one multiple, as tiles do.
 
     Args:
-        blocks: Windows that partition the grid, row by row from west to east, each
-            with its `features_Dhw`, NaN where there is no data.
         plan: The tiling.
+        row: A row of cells.
+        col: A column of cells.
+        multiple: Cells that its sides and corner are multiples of.
 
     """
-    rows, cols = _Axis(plan.rows, plan.cols), _Axis(plan.cols, plan.rows)
-    for at_row, at_col, across_hw, down_hw in _steps(blocks, plan):
-        rows.add(at_row, at_col, down_hw)
-        cols.add(at_col, at_row, across_hw.T)
-    found = (rows.steps(), cols.steps())
-    weights = [steps.across for steps in found]
-    return SeamReport(
-        index=_mean([steps.index for steps in found], weights),
-        index_of_medians=_mean([steps.index_of_medians for steps in found], weights),
-        rows=found[0],
-        cols=found[1],
-        across_rows=rows.by_tile(),
-        across_cols=cols.by_tile().T,
+
+    def along(centre: int, tile: int, spans_end: int) -> tuple[int, int]:
+        whole = -(-spans_end // multiple) * multiple
+        length = min(2 * tile, whole)
+        start = (centre - length // 2) // multiple * multiple
+        return min(max(start, 0), whole - length), length
+
+    top, height = along(row, plan.tile_height, plan.height)
+    left, width = along(col, plan.tile_width, plan.width)
+    return Window(row=top, col=left, height=height, width=width)
+
+
+def _compare(  # noqa: PLR0913, PLR0917 -- a place, and all that has a say about it
+    store: Embedding,
+    plan: TilePlan,
+    at: tuple[int, int],
+    frame: Window,
+    source: Source,
+    one_map: OneMap,
+) -> Place | None:
+    """Hold the cells near borders against those of one window; None without data."""
+    pixels = frame.times(plan.stride_px)
+    inside = pixels.clipped(source.scene.geobox.height, source.scene.geobox.width)
+    dn_CHW = np.zeros(
+        (len(source.scene.bands), pixels.height, pixels.width), dtype=np.uint16
+    )
+    dn_CHW[(slice(None), *inside.seen_from(pixels).slices)] = source.read(inside)
+    if not dn_CHW.any():
+        return None
+    cells = frame.clipped(store.geobox.height, store.geobox.width)
+    stored_Dhw = store.read(cells)
+    near_hw = _near_borders(plan, cells, at) & np.isfinite(stored_Dhw[0])
+    if not near_hw.any():
+        return None
+    larger_Dhw = one_map(dn_CHW[None])[0][:, : cells.height, : cells.width]
+    spread = larger_Dhw[:, np.isfinite(stored_Dhw[0])].std()
+    change = (stored_Dhw - larger_Dhw)[:, near_hw]
+    return Place(
+        row=at[0],
+        col=at[1],
+        cells=int(near_hw.sum()),
+        apart=float(np.sqrt(np.square(change).mean()) / max(spread, 1e-12)),
     )
 
 
-def _steps(
-    blocks: Iterable[tuple[Window, NDArray[np.float32]]], plan: TilePlan
-) -> Iterator[tuple[int, int, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield steps between the cells of a block, and to those north and west of it.
+def _near_borders(
+    plan: TilePlan, cells: Window, at: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Return the cells that lie a halo or less from a border near a place.
 
-    Yields:
-        Row and column of the block; `across_hw`, the step to each of its cells from
-        the one west; `down_hw`, from the one north. NaN where either has no data.
-
+    They lie no further from the place than a quarter of the window, where the window
+    sees enough around them.
     """
-    above_DW: NDArray[np.float32] | None = None
-    left_Dh: NDArray[np.float32] | None = None
-    for window, features_Dhw in blocks:
-        channels = len(features_Dhw)
-        if above_DW is None:
-            # A finer plan may end a few cells beyond the grid.
-            above_DW = np.full((channels, plan.width), np.nan, dtype=np.float32)
-        if left_Dh is None or window.col == 0:
-            left_Dh = np.full((channels, window.height), np.nan, dtype=np.float32)
-        here = slice(window.col, window.col + window.width)
-        across_hw = _step(features_Dhw, left_Dh[:, :, None], axis=2)
-        down_hw = _step(features_Dhw, above_DW[:, None, here], axis=1)
-        above_DW[:, here] = features_Dhw[:, -1]
-        left_Dh = features_Dhw[:, :, -1].copy()
-        yield window.row, window.col, across_hw, down_hw
+    reach = max(plan.halo_px // plan.stride_px, 1)
+    near, central = [], []
+    axes = (
+        (cells.row, cells.height, at[0], plan.rows),
+        (cells.col, cells.width, at[1], plan.cols),
+    )
+    for start, length, centre, spans in axes:
+        centres = start + np.arange(length) + 0.5
+        borders = np.array([span.core_start for span in spans[1:]])
+        apart = np.abs(centres[:, None] - borders)
+        near.append((apart <= reach).any(axis=1))
+        central.append(np.abs(centres - centre) <= max(length // 4, reach))
+    both: NDArray[np.bool_] = central[0][:, None] & central[1][None, :]
+    both &= near[0][:, None] | near[1][None, :]
+    return both
 
 
-def _step(
-    features_Dhw: NDArray[np.float32], before_Dhw: NDArray[np.float32], *, axis: int
-) -> NDArray[np.float32]:
-    """Return the mean difference of cells and those before them along an axis."""
-    change_Dhw = np.diff(features_Dhw, axis=axis, prepend=before_Dhw)
-    step_hw: NDArray[np.float32] = np.abs(change_Dhw, out=change_Dhw).mean(axis=0)
-    return step_hw
-
-
-class _Axis:
-    """What is counted of the steps along one axis; few numbers, however many steps."""
-
-    def __init__(self, spans: tuple[Span, ...], others: tuple[Span, ...]) -> None:
-        """Begin with nothing.
-
-        Args:
-            spans: Tiles along the axis.
-            others: Tiles along the other axis.
-
-        """
-        self._borders = np.array([span.core_start for span in spans[1:]], dtype=int)
-        self._others = np.array([span.core_start for span in others], dtype=int)
-        self._sums = np.zeros(DISTANCES)
-        self._counts = np.zeros(DISTANCES, dtype=int)
-        self._tile_sums = np.zeros((len(spans) - 1, len(others)))
-        self._tile_counts = np.zeros((len(spans) - 1, len(others)), dtype=int)
-        self._histograms = np.zeros((2, _BINS_AN_OCTAVE * _OCTAVES + 1), dtype=int)
-
-    def add(self, start: int, other: int, step_hw: NDArray[np.float32]) -> None:
-        """Count the steps to the cells of a block; its rows lie along the axis."""
-        along = start + np.arange(len(step_hw))
-        if len(self._borders):
-            apart = np.abs(along[:, None] - self._borders).min(axis=1)
-        else:
-            apart = np.full(len(along), DISTANCES)
-        tile = np.searchsorted(
-            self._others, other + np.arange(step_hw.shape[1]), side="right"
-        )
-        for position, distance, step_w in zip(along, apart, step_hw, strict=True):
-            there = np.isfinite(step_w)
-            steps = step_w[there].astype(np.float64)
-            near = min(int(distance), DISTANCES - 1)
-            self._sums[near] += steps.sum()
-            self._counts[near] += len(steps)
-            self._count(int(near > 0), steps)
-            if near == 0:
-                border = int(np.searchsorted(self._borders, position))
-                np.add.at(self._tile_sums[border], tile[there] - 1, steps)
-                np.add.at(self._tile_counts[border], tile[there] - 1, 1)
-
-    def _count(self, kind: int, steps: NDArray[np.float64]) -> None:
-        """Count steps in bins a sixty-fourth of an octave wide; the first is for 0."""
-        octaves = np.log2(np.maximum(steps, 2.0**_LOWEST_OCTAVE)) - _LOWEST_OCTAVE
-        bins = np.ceil(octaves * _BINS_AN_OCTAVE).astype(int)
-        size = self._histograms.shape[1]
-        self._histograms[kind] += np.bincount(
-            np.minimum(bins, size - 1), minlength=size
-        )
-
-    def _median(self, kind: int) -> float | None:
-        """Return the middle of the bin that holds the median."""
-        total = np.cumsum(self._histograms[kind])
-        if total[-1] == 0:
-            return None
-        middle = int(np.searchsorted(total, (total[-1] + 1) // 2))
-        octave = (middle - 0.5) / _BINS_AN_OCTAVE + _LOWEST_OCTAVE
-        return float(2**octave) if middle else 0.0
-
-    def steps(self) -> Steps:
-        """Return what was counted."""
-        inside = int(self._counts[1:].sum())
-        return Steps(
-            borders=len(self._borders),
-            across=int(self._counts[0]),
-            across_mean=_share(self._sums[0], int(self._counts[0])),
-            inside_mean=_share(self._sums[1:].sum(), inside),
-            across_median=self._median(0),
-            inside_median=self._median(1),
-            by_distance=tuple(
-                _share(total, int(count))
-                for total, count in zip(self._sums, self._counts, strict=True)
-            ),
-        )
-
-    def by_tile(self) -> NDArray[np.float64]:
-        """Return the mean step across each border of each tile."""
-        return np.where(
-            self._tile_counts, self._tile_sums / np.maximum(self._tile_counts, 1), np.nan
-        )
-
-
-def _share(total: float, count: int) -> float | None:
-    """Return a mean, None of nothing."""
-    return float(total / count) if count else None
-
-
-def _ratio(across: float | None, inside: float | None) -> float | None:
-    """Return one mean over another; 1 where neither differs from 0."""
-    if across is None or inside is None:
-        return None
-    if inside == 0:
-        return None if across else 1.0
-    return across / inside
-
-
-def _mean(values: list[float | None], weights: list[int]) -> float | None:
-    """Return the weighted mean of those that are there."""
-    there = [(v, w) for v, w in zip(values, weights, strict=True) if v is not None]
+def _mean(values: list[tuple[float | None, int]]) -> float | None:
+    """Return the mean by weight of the values that are there."""
+    there = [(value, weight) for value, weight in values if value is not None]
     total = sum(weight for _, weight in there)
-    return sum(v * w for v, w in there) / total if total else None
+    return sum(value * weight for value, weight in there) / total if total else None

@@ -57,11 +57,11 @@ class Mosaic:
         self._channels = channels
         self._strip_rows = strip_rows
         self._top = first_row
-        down = axis_weights(plan.rows, halo=plan.halo, blend=blend)
-        across = axis_weights(plan.cols, halo=plan.halo, blend=blend)
+        down = axis_weights(plan.rows, ramp=plan.ramp, blend=blend)
+        across = axis_weights(plan.cols, ramp=plan.ramp, blend=blend)
         self._down = _by_core(plan.rows, down)
         self._across = _by_core(plan.cols, across)
-        self._blends = blend != "none" and plan.halo > 0
+        self._blends = blend != "none" and plan.ramp > 0
         self._done = _done_after(plan.rows, down)
         before = [0, *self._done.values()]
         deepest = max(

@@ -1,7 +1,9 @@
 """How much each tile counts in each cell, along one axis at a time.
 
-Around the border of two cores, weights ramp over the cells both tiles see: two halos.
-Along one axis, with tiles of 8 cells, a halo of 2 and linear ramps:
+On both sides of the border of two cores, weights ramp over the inner part of the halos.
+The outer part is dropped: cells so near a tile's edge are worse than none
+(docs/benchmarks/seams.md). Along one axis, with two cores of 6 cells, ramps of 2 cells
+and linear weights:
 
     cells   0    1    2    3    4    5    6    7    8    9   10   11
     core    a    a    a    a    a    a    b    b    b    b    b    b
@@ -39,7 +41,7 @@ class Weights(NamedTuple):
 
 
 def axis_weights(
-    spans: tuple[Span, ...], *, halo: int, blend: Blend
+    spans: tuple[Span, ...], *, ramp: int, blend: Blend
 ) -> tuple[Weights, ...]:
     """Return the weights of all tiles of an axis.
 
@@ -48,15 +50,16 @@ def axis_weights(
 
     The ramp of the border between two tiles rises from 0 to 1, and a tile's weight is
     the ramp at its first border less the ramp at its second: the sum telescopes, also
-    where ramps overlap because a core is narrower than two halos.
+    where ramps overlap because a core is narrower than two of them.
 
     Args:
         spans: Tiles in order; the first and the last end where the axis does.
-        halo: Cells a tile sees beyond a border with a neighbour.
+        ramp: Cells on each side of a border over which weights rise and fall, no more
+            than the halo.
         blend: Shape of the ramps; `none` for none.
 
     """
-    if blend == "none" or halo == 0:
+    if blend == "none" or ramp == 0:
         return tuple(
             Weights(span.core_start, np.ones(span.core_stop - span.core_start, "f4"))
             for span in spans
@@ -64,19 +67,19 @@ def axis_weights(
     weights = []
     for number, span in enumerate(spans):
         first, last = number == 0, number == len(spans) - 1
-        start = span.core_start - (0 if first else halo)
-        stop = span.core_stop + (0 if last else halo)
+        start = span.core_start - (0 if first else ramp)
+        stop = span.core_stop + (0 if last else ramp)
         centres = np.arange(start, stop) + 0.5
         values = np.ones(len(centres))
         if not first:
-            values = _ramp((centres - span.core_start) / (2 * halo) + 0.5, blend)
+            values = _rise((centres - span.core_start) / (2 * ramp) + 0.5, blend)
         if not last:
-            values -= _ramp((centres - span.core_stop) / (2 * halo) + 0.5, blend)
+            values -= _rise((centres - span.core_stop) / (2 * ramp) + 0.5, blend)
         weights.append(Weights(start, values.astype(np.float32)))
     return tuple(weights)
 
 
-def _ramp(along: NDArray[np.float64], blend: Blend) -> NDArray[np.float64]:
+def _rise(along: NDArray[np.float64], blend: Blend) -> NDArray[np.float64]:
     """Return 0 before 0, 1 after 1, and what the shape has between."""
     clipped = along.clip(0, 1)
     if blend == "linear":
@@ -116,7 +119,7 @@ def rows_needed(plan: TilePlan, first_row: int, blend: Blend) -> tuple[Span, ...
         blend: How tiles that overlap make one map.
 
     """
-    weights = axis_weights(plan.rows, halo=plan.halo, blend=blend)
+    weights = axis_weights(plan.rows, ramp=plan.ramp, blend=blend)
     return tuple(
         row for row, own in zip(plan.rows, weights, strict=True) if own.stop > first_row
     )

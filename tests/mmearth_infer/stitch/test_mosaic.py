@@ -146,8 +146,8 @@ def dense(
     shape = (plan.rows[-1].start + plan.tile_height, plan.cols[-1].start)
     shape = (shape[0], shape[1] + plan.tile_width)
     total, weight = np.zeros((3, *shape)), np.zeros(shape)
-    down = axis_weights(plan.rows, halo=plan.halo, blend=case.blend)
-    across = axis_weights(plan.cols, halo=plan.halo, blend=case.blend)
+    down = axis_weights(plan.rows, ramp=plan.ramp, blend=case.blend)
+    across = axis_weights(plan.cols, ramp=plan.ramp, blend=case.blend)
     for row, north in zip(plan.rows, down, strict=True):
         for tile, west in zip(plan.tiles(row), across, strict=True):
             if not compute(case, tile):
@@ -236,4 +236,4 @@ def test_memory_is_that_of_the_rows_between_two_strips() -> None:
         )
         mosaic = Mosaic(plan, channels=1, strip_rows=8, blend="linear")
         held.append(mosaic._rows)
-    assert held == [8 + 12 + 8, 8 + 12 + 8]
+    assert held == [8 + 16 + 2, 8 + 16 + 2]

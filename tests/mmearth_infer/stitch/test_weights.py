@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmearth_infer.grid.plan import Blend, Span, plan_tiles, spans
+from mmearth_infer.grid.plan import Blend, Span, Tile, plan_tiles, spans
 from mmearth_infer.grid.window import Window
 from mmearth_infer.stitch.weights import axis_weights, needed, rows_needed
 
@@ -14,11 +14,16 @@ BLENDS = st.sampled_from(["none", "linear", "cosine"])
 
 @st.composite
 def axes(draw: st.DrawFn) -> tuple[tuple[Span, ...], int, int, int]:
-    """Tiles of an axis; its cells, those of a tile, and those of the halo."""
+    """Tiles of an axis; its cells, those of a tile, and those of a ramp."""
     halo = draw(st.integers(0, 9))
     cells = draw(st.integers(1, 90))
     tile = draw(st.integers(2 * halo + 1, 40))
-    return spans(cells, tile=tile, halo=halo), cells, min(tile, cells), halo
+    return (
+        spans(cells, tile=tile, halo=halo),
+        cells,
+        min(tile, cells),
+        draw(st.integers(0, halo)),
+    )
 
 
 @given(axes(), BLENDS)
@@ -26,10 +31,10 @@ def test_weights(axis: tuple[tuple[Span, ...], int, int, int], blend: Blend) -> 
     """In every cell the weights sum to one; where one tile alone counts, its weight is
     exactly one; a tile counts only in cells it sees, and in all of its core.
     """
-    cut, cells, tile, halo = axis
+    cut, cells, tile, ramp = axis
     total, counting = np.zeros(cells), np.zeros(cells, int)
     largest = np.zeros(cells, np.float32)
-    for span, own in zip(cut, axis_weights(cut, halo=halo, blend=blend), strict=True):
+    for span, own in zip(cut, axis_weights(cut, ramp=ramp, blend=blend), strict=True):
         assert span.start <= own.start <= span.core_start
         assert span.core_stop <= own.stop <= span.start + tile
         assert (own.values > 0).all()
@@ -39,7 +44,7 @@ def test_weights(axis: tuple[tuple[Span, ...], int, int, int], blend: Blend) -> 
         largest[here] = np.maximum(largest[here], own.values)
     np.testing.assert_allclose(total, 1, rtol=3e-7)
     assert (largest[counting == 1] == 1).all()
-    if blend == "none" or halo == 0:
+    if blend == "none" or ramp == 0:
         assert (counting == 1).all()
 
 
@@ -51,8 +56,8 @@ def test_weights(axis: tuple[tuple[Span, ...], int, int, int], blend: Blend) -> 
     ],
 )
 def test_the_shape_of_a_ramp(blend: Blend, rising: list[float]) -> None:
-    """It is two halos wide, and symmetric about the border of the cores."""
-    west, east = axis_weights(spans(12, tile=8, halo=2), halo=2, blend=blend)
+    """It is as wide on both sides, and symmetric about the border of the cores."""
+    west, east = axis_weights(spans(12, tile=8, halo=2), ramp=2, blend=blend)
     assert (west.start, east.start) == (0, 4)
     np.testing.assert_allclose(east.values, [*rising, 1, 1, 1, 1], atol=1e-5)
     np.testing.assert_allclose(west.values, east.values[::-1], atol=1e-7)
@@ -86,20 +91,25 @@ def test_rows_needed(
 
 
 def test_a_tile_is_needed_for_cells_it_has_a_weight_for() -> None:
-    """A cell in its halo counts where tiles are blended, one beyond its halo never."""
+    """A cell in its ramp counts where tiles are blended, one beyond it never."""
     plan = plan_tiles(
         height_px=16, width_px=64, stride_px=4, multiple_px=4, window_px=32, halo_px=8
     )
+    assert plan.ramp == 1
     first, second, last = plan.tiles(plan.rows[0])
     assert last.core == Window(row=0, col=10, height=4, width=6)
-    valid_hw = np.zeros((4, 8), dtype=np.float32)
-    valid_hw[0, 7] = 0.5
-    assert not needed(first, valid_hw, "none")
-    assert needed(first, valid_hw, "linear")
-    assert not needed(second, valid_hw, "none")
-    assert needed(second, valid_hw, "cosine")
-    assert needed(last, valid_hw, "none")
-    moved = np.roll(valid_hw, 1, axis=1)
-    assert needed(first, moved, "none")
-    assert not needed(last, moved, "none")
-    assert needed(last, moved, "linear")
+
+    def asked(tile: Tile, col: int, blend: Blend) -> bool:
+        valid_hw = np.zeros((4, 8), dtype=np.float32)
+        valid_hw[0, col] = 0.5
+        return needed(tile, valid_hw, blend)
+
+    for tile, core, ramp, beyond in ((first, 5, 6, 7), (last, 2, 1, 0)):
+        assert asked(tile, core, "none")
+        assert not asked(tile, ramp, "none")
+        assert asked(tile, ramp, "linear")
+        assert asked(tile, ramp, "cosine")
+        assert not asked(tile, beyond, "linear")
+    assert not asked(second, 1, "none")
+    assert asked(second, 1, "cosine")
+    assert asked(second, 6, "cosine")

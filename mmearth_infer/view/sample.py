@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 SAMPLE_CELLS: Final = 20_000
 """Cells a basis is computed from; 320 channels of them are 26 MB."""
 
-ENOUGH_CELLS: Final = 1_000
-"""Valid cells below which the lattice is made finer: most of the store is nodata."""
+ENOUGH_SHARE: Final = 20
+"""Fewer than one in so many of the cells that are wanted: most of the store is nodata,
+and the lattice is made finer."""
 
 
 def lattice_sample(
@@ -39,7 +40,7 @@ def lattice_sample(
     step = max(1, math.ceil(math.sqrt(embedding.geobox.pixels / cells)))
     while True:
         features_SD = _on_lattice(embedding, step)
-        if step == 1 or len(features_SD) >= min(cells, ENOUGH_CELLS):
+        if step == 1 or len(features_SD) >= cells // ENOUGH_SHARE:
             return features_SD
         step //= 2
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rasterio._err import CPLE_BaseError  # rasterio shows it nowhere else
 from rasterio.errors import RasterioError
 from rasterio.warp import transform as warp
 
@@ -52,7 +53,7 @@ def find_cell(embedding: Embedding, place: Place) -> tuple[int, int]:
     if place.lonlat:
         try:
             (x,), (y,) = warp("EPSG:4326", box.crs, [x], [y])
-        except RasterioError:
+        except (RasterioError, CPLE_BaseError):  # beyond what the CRS can say
             x, y = math.inf, math.inf
     left, bottom, right, top = box.bounds
     if not (left <= x < right and bottom < y <= top):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("scene")
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
 @click.option(
     "-o",
     "--out",
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
 @verbosity
 def embed(  # noqa: PLR0913 -- one a flag
     *,
-    scene: str,
+    scenes: tuple[str, ...],
     out: Path,
     model: str | None,
     engine: EngineChoice,
@@ -101,12 +101,14 @@ def embed(  # noqa: PLR0913 -- one a flag
 ) -> None:
     """Embed a Sentinel-2 scene into a georeferenced Zarr store.
 
-    SCENE is a GeoTIFF with all bands on one 10 m grid, or `demo` for the built-in
-    scene. Bands are found by their descriptions, in any order; extra ones are
-    ignored.
+    SCENE is a raster with all bands on one 10 m grid, a folder with a file for each
+    band, a .SAFE folder or a .zip of one, a STAC item, an address of one of them, or
+    `demo` for the built-in scene. Several on one grid are one mosaic, in which the
+    first has precedence. Bands are found by their names, in any order; extra ones
+    are ignored.
     """
     config = EmbedConfig(
-        scene=scene,
+        scene=scenes,
         out=out,
         model=Path(model) if model else BUILTIN_MODEL,
         engine=engine,

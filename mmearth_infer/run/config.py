@@ -22,8 +22,8 @@ MOST_THREADS: Final = 1024
 class EmbedConfig:
     """A run of `mmearth embed`."""
 
-    scene: str
-    """Path of a raster, or `demo`."""
+    scene: str | tuple[str, ...]
+    """What `read.source.open_source` takes; several are one mosaic, the first wins."""
 
     out: str | Path
     """Where the store goes."""
@@ -72,6 +72,11 @@ class EmbedConfig:
 
     options: SceneOptions = field(default_factory=SceneOptions)
     """What the user says about the scene."""
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """The scenes, one or several."""
+        return (self.scene,) if isinstance(self.scene, str) else self.scene
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import MMEarthError
-from mmearth_infer.read.source import open_source
+from mmearth_infer.read.source import open_sources
 from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
 from mmearth_infer.run.provenance import geoemb, job, provenance
 from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
@@ -74,8 +74,8 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             outputs = manifest.outputs_of(config.stages)
             coarsest = outputs[-1]
             source = stack.enter_context(
-                open_source(
-                    config.scene,
+                open_sources(
+                    config.scenes,
                     options=config.options,
                     wanted=manifest.bands,
                     threads=threads,

@@ -20,7 +20,11 @@ from mmearth_infer.run.report import Stopwatch
 from tests.conftest import Ran
 from tests.helpers.data import MAJORTOM, needs_data
 from tests.helpers.digest import digest
-from tests.helpers.models import echo_manifest, write_echo_model
+from tests.helpers.models import (
+    echo_manifest,
+    two_stage_manifest,
+    write_echo_model,
+)
 from tests.helpers.scenes import random_dn, write_scene
 
 Mmearth = Callable[..., Ran]
@@ -290,3 +294,30 @@ def test_killed_in_the_middle_nothing_looks_complete(tmp_path: Path) -> None:
     subprocess.run(command, check=True)
     assert out.exists()
     assert not partial.exists()
+
+
+def test_several_stages_and_types(tmp_path: Path, mmearth: Mmearth) -> None:
+    """Side by side they are what each would be alone; half floats are near."""
+    encoder = write_echo_model(tmp_path / "m.onnx", two_stage_manifest())
+    for name, more in (
+        ("both", ("--stage", "2", "--stage", "4")),
+        ("two", ("--stage", "2")),
+        ("half", ("--stage", "4", "--dtype", "float16", "--layout", "sharded")),
+        ("four", ("--stage", "4")),
+    ):
+        out = tmp_path / f"{name}.zarr"
+        ran = mmearth("embed", "demo", "-o", out, "--model", encoder, *more)
+        assert ran.code == 0, ran.stderr
+    for stage, alone in ((2, "two"), (4, "four")):
+        with xarray.open_zarr(tmp_path / "both.zarr", group=f"stage{stage}") as both:
+            expected = embedding(tmp_path / f"{alone}.zarr")
+            np.testing.assert_array_equal(both["embedding"], expected)
+    half, whole = embedding(tmp_path / "half.zarr"), embedding(tmp_path / "four.zarr")
+    np.testing.assert_allclose(half, whole, rtol=1e-3, atol=1e-4)
+    told = mmearth("info", tmp_path / "both.zarr", "--json").report
+    assert told["stages"] == [2, 4]
+    missing = mmearth("embed", "demo", "-o", tmp_path / "x.zarr", "--dtype", "int8")
+    assert missing.code == 1
+    assert "has no int8 scale for stage 4" in missing.stderr
+    pixel = tmp_path / "pixel.zarr"
+    assert mmearth("embed", "demo", "-o", pixel, "--dtype", "int8-pixel").code == 0

@@ -66,6 +66,14 @@ def echo_manifest(
     )
 
 
+def two_stage_manifest() -> Manifest:
+    """Return the manifest of an echo model that gives stage 2 and stage 4."""
+    coarse = echo_manifest()
+    (four,) = coarse.outputs
+    two = replace(four, name="stage2", stage=2, stride_px=4)
+    return replace(coarse, outputs=(two, four))
+
+
 def write_echo_model(
     path: Path,
     manifest: Manifest | None = None,
@@ -75,7 +83,6 @@ def write_echo_model(
 ) -> Path:
     """Write the echo model, with any text in place of its manifest."""
     manifest = manifest or echo_manifest()
-    stride, (out,) = manifest.outputs[0].stride_px, manifest.outputs
     bands = len(manifest.bands)
     nodes = [
         helper.make_node("Cast", [PIXELS_INPUT], ["x"], to=TensorProto.FLOAT),
@@ -83,12 +90,15 @@ def write_echo_model(
         helper.make_node("Unsqueeze", [STD_INPUT, "axes"], ["s"]),
         helper.make_node("Sub", ["x", "m"], ["centred"]),
         helper.make_node("Div", ["centred", "s"], ["standard"]),
-        helper.make_node(
-            "AveragePool",
-            ["standard"],
-            [out.name],
-            kernel_shape=[stride, stride],
-            strides=[stride, stride],
+        *(
+            helper.make_node(
+                "AveragePool",
+                ["standard"],
+                [out.name],
+                kernel_shape=[out.stride_px, out.stride_px],
+                strides=[out.stride_px, out.stride_px],
+            )
+            for out in manifest.outputs
         ),
     ]
     shape = ["batch", bands, "height", "width"]
@@ -100,7 +110,10 @@ def write_echo_model(
             helper.make_tensor_value_info(MEAN_INPUT, TensorProto.FLOAT, [bands]),
             helper.make_tensor_value_info(STD_INPUT, TensorProto.FLOAT, [bands]),
         ],
-        [helper.make_tensor_value_info(out.name, TensorProto.FLOAT, None)],
+        [
+            helper.make_tensor_value_info(out.name, TensorProto.FLOAT, None)
+            for out in manifest.outputs
+        ],
         [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])],
     )
     model = helper.make_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.errors import SceneError
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 PIXEL_M: Final = 10.0
 """Pixel size the encoders were trained on, in metres."""
+
+LARGEST_SIDE: Final = 1e9
+"""No pixel on Earth has a larger side, or smaller than its inverse, in any unit."""
 
 PIXEL_TOLERANCE: Final = 0.1
 """Deviation from it that is accepted, relative."""
@@ -41,6 +45,14 @@ def read_geobox(dataset: DatasetReader, *, source: str) -> GeoBox:
             f"`{source}` is rotated: its transform has {transform.b:g} and "
             f"{transform.d:g} where north-up has 0",
             hint="bring it to a north-up grid with `rio warp` or `gdalwarp`",
+        )
+    sides = abs(transform.a), abs(transform.e)
+    if not all(map(math.isfinite, transform)) or (
+        max(sides) > LARGEST_SIDE or 0 < min(sides) < 1 / LARGEST_SIDE
+    ):
+        raise SceneError(
+            f"`{source}` has a transform that lies nowhere: {tuple(transform)[:6]}",
+            hint="the file may be damaged; compare it with its source",
         )
     if transform.a <= 0 or transform.e >= 0:
         raise SceneError(

@@ -194,24 +194,27 @@ class BandFilesSource(Source):
         """Return `dn_CHW`; what a pixel is does not depend on the window."""
         shape = (len(self._bands), window.height, window.width)
         dn_CHW = np.empty(shape, dtype=np.uint16)
-        jobs = [
-            self._pool.submit(
-                one.native, window, fit, self._numbers, threads=self._threads_each
-            )
-            for one, fit in zip(self._bands, self._fits, strict=True)
-        ]
+        bands = list(zip(self._bands, self._fits, dn_CHW, strict=True))
+        jobs = [self._pool.submit(self._decode, *band, window) for band in bands]
         try:
-            for job, fit, dn_HW in zip(jobs, self._fits, dn_CHW, strict=True):
+            for job, (_, fit, dn_HW) in zip(jobs, bands, strict=True):
                 native_HW = job.result()
-                dn_HW[:] = (
-                    native_HW
-                    if fit.same
-                    else bilinear(native_HW, fit, window, threads=self._threads)
-                )
+                if native_HW is not None:
+                    dn_HW[:] = bilinear(native_HW, fit, window, threads=self._threads)
         finally:
             for job in jobs:
                 job.cancel()
         return dn_CHW
+
+    def _decode(
+        self, one: OpenBand, fit: Fit, dn_HW: NDArray[np.uint16], window: Window
+    ) -> NDArray[np.uint16] | None:
+        """Return a band's own pixels; where they are at 10 m, fill them in instead."""
+        native_HW = one.native(window, fit, self._numbers, threads=self._threads_each)
+        if not fit.same:
+            return native_HW
+        dn_HW[:] = native_HW
+        return None
 
     def classes(self, window: Window) -> NDArray[np.uint8] | None:
         """Return `scl_HW`, the class of the pixel of SCL that each lies in.

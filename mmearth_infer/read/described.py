@@ -51,7 +51,7 @@ class Product:
     """Digital number of reflectance 1, where it is said; None for 10000."""
 
     files: tuple[str, ...] = ()
-    """Files beside those of the bands that tell it from another: its metadata."""
+    """Its metadata, as files or as digests: what tells it from another beside bands."""
 
     drivers: tuple[str, ...] | None = None
     """Formats its files may have, by GDAL's names; None for all."""

@@ -190,6 +190,7 @@ def _described(scenes: Sequence[Scene], geobox: GeoBox) -> Scene:
         ),
         scale=first.scale,
         warnings=tuple(dict.fromkeys(n for scene in scenes for n in scene.warnings)),
+        notes=tuple(dict.fromkeys(n for scene in scenes for n in scene.notes)),
     )
 
 

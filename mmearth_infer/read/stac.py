@@ -7,6 +7,7 @@ Data Space write them.
 
 from __future__ import annotations
 
+import hashlib
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -120,9 +121,9 @@ def stac_product(place: str) -> Product:
         SceneError: If it cannot be had, is no item, or has no usable assets.
 
     """
-    name = shown(place)
+    name, said = shown(place), _fetch(place)
     try:
-        item = msgspec.json.decode(_fetch(place), type=_Item)
+        item = msgspec.json.decode(said, type=_Item)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise SceneError(f"`{name}` is no STAC item: {error}", hint=_HINT) from error
     found: dict[str, list[_Candidate]] = {}
@@ -161,7 +162,7 @@ def stac_product(place: str) -> Product:
         scl=scl.file if scl else None,
         offset=offset if offset and offset.evidence else None,
         quantification=_quantification(scales, name),
-        files=() if _is_web(place) else (place,),
+        files=(hashlib.sha256(said).hexdigest(),),
         drivers=PLAIN_DRIVERS,
         hint_missing="an asset needs the band's name as key, or as its common name",
     )

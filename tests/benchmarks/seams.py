@@ -1,22 +1,24 @@
 """What window, halo and blending cost and bring, for each scope of GRN.
 
-    python -m tests.benchmarks.seams [--repeats 3]
+    python -m tests.benchmarks.seams [--turns 3]
 
 Decides the defaults in `mmearth_infer.run.tiling` (docs/adr/0015). The model is
 atto/16 with golden weights, the scene the Major TOM scene mirrored into 2 x 2, 2112 px.
-Every tile is computed; `error` is the RMS difference to the map of the scene in one
-window over that map's standard deviation, `near` likewise of the cells a halo or 32 px
-from a border of cores. Other processes may slow this one down: seconds are the medians
-over repeats of each (window, halo), and include stitching. The last line is JSON.
+`seam` is the seam index over that of the untiled map at the same borders: 1 is no seam,
+whatever the scene has there. `error` is the RMS difference to the untiled map over that
+map's standard deviation, `near` likewise of the cells within a halo, or 32 px, of a
+border. Seconds are medians over turns; all models and tilings take turns, as the
+machine may be busy with other things. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -40,18 +42,42 @@ if TYPE_CHECKING:
 
 BLENDS: tuple[Blend, ...] = get_args(Blend)
 SETTINGS = (
-    *((224, 0), (224, 32), (448, 0), (448, 32), (448, 64), (448, 96)),
-    *((672, 0), (672, 32), (672, 64), (672, 96), (672, 128), (672, 192)),
-    *((896, 0), (896, 64), (896, 96), (896, 128), (896, 192)),
-    *((1056, 64), (1056, 96), (1056, 128), (1056, 192), (1056, 288)),
+    *((224, 0), (224, 32), (448, 0), (448, 32), (448, 64)),
+    *((672, 0), (672, 32), (672, 64), (672, 96), (672, 128)),
+    *((896, 64), (896, 96), (896, 128), (896, 192)),
+    *((1056, 96), (1056, 128), (1056, 288), (1344, 128)),
 )
+SCENE_PX = 2112
 STRIDE_PX = 16
 NEAR_PX = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """How a map that was made of tiles compares with the untiled one."""
+
+    blend: str
+    """How tiles make one map."""
+
+    stitch_s: float
+    """Seconds that putting the tiles together took."""
+
+    seam: float
+    """Seam index over that of the untiled map at the same borders."""
+
+    medians: float
+    """Likewise of medians."""
+
+    error: float
+    """RMS difference to the untiled map over its standard deviation."""
+
+    near: float
+    """Likewise of the cells near borders."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Row:
-    """One line of the table."""
+    """What was measured for one scope of GRN, window and halo."""
 
     grn: str
     """Scope of GRN."""
@@ -62,26 +88,14 @@ class Row:
     halo: int
     """Halo, px."""
 
-    blend: str
-    """How tiles make one map."""
+    kept: float
+    """Share of the computed pixels that are no halo, on a large scene."""
 
-    mpx_per_s: float
-    """Pixels of the scene a second, in millions, halos at their expense."""
+    seconds: list[float] = field(default_factory=list)
+    """Of computing all tiles, each turn."""
 
-    index: float
-    """Seam index."""
-
-    medians: float
-    """Seam index of medians."""
-
-    beside: float
-    """Largest mean step 1 to 6 cells from a border over the mean step elsewhere."""
-
-    error: float
-    """RMS difference to the untiled map over its standard deviation."""
-
-    near: float
-    """Likewise of the cells near borders."""
+    figures: list[Figures] = field(default_factory=list)
+    """For each way of blending."""
 
 
 def features_of_tiles(
@@ -126,75 +140,76 @@ def near_borders(plan: TilePlan) -> np.ndarray:
     return found
 
 
+def seam_report(features: np.ndarray, plan: TilePlan) -> SeamReport:
+    """Return the steps of a whole map."""
+    whole = Window(row=0, col=0, height=plan.height, width=plan.width)
+    rows, cols = measure_steps([(whole, features)], plan)
+    return SeamReport(rows=rows, cols=cols)
+
+
+def compare(
+    rows: list[np.ndarray], untiled: np.ndarray, plan: TilePlan, blend: Blend
+) -> Figures:
+    """Put tiles together and hold the map against the untiled one."""
+    began = time.perf_counter()
+    features = stitched(rows, plan, blend)
+    stitch_s = time.perf_counter() - began
+    report, without = seam_report(features, plan), seam_report(untiled, plan)
+    square = ((features - untiled) ** 2).mean(axis=0)
+    near_hw = near_borders(plan)
+    near = square[near_hw].mean() if near_hw.any() else 0.0
+    spread = float(untiled.std())
+    return Figures(
+        blend=blend,
+        stitch_s=stitch_s,
+        seam=(report.index or 1) / (without.index or 1),
+        medians=(report.index_of_medians or 1) / (without.index_of_medians or 1),
+        error=float(np.sqrt(square.mean())) / spread,
+        near=float(np.sqrt(near)) / spread,
+    )
+
+
 def measure(
-    model: Path,
-    grn: str,
+    models: dict[str, Path],
     dn_CHW: np.ndarray,
     settings: tuple[tuple[int, int], ...],
     *,
-    repeats: int,
-    threads: int = 0,
+    turns: int,
 ) -> list[Row]:
-    """Return a row of figures for each window, halo and blend."""
-    opened = open_model(model, threads=threads)
-    engine = opened.engine(level="l2a", output=opened.file.manifest.output(None))
-    untiled = engine(dn_CHW[None])[0]
-    spread = float(untiled.std())
-    found = []
-    for window_px, halo_px in settings:
-        plan = plan_tiles(
-            height_px=dn_CHW.shape[1],
-            width_px=dn_CHW.shape[2],
-            stride_px=STRIDE_PX,
-            multiple_px=16,
-            window_px=window_px,
-            halo_px=halo_px,
-        )
-        seconds = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            rows = features_of_tiles(engine, dn_CHW, plan)
-            seconds.append(time.perf_counter() - began)
-        for blend in BLENDS if halo_px else BLENDS[:1]:
-            began = time.perf_counter()
-            features = stitched(rows, plan, blend)
-            stitch_s = time.perf_counter() - began
-            whole = Window(row=0, col=0, height=plan.height, width=plan.width)
-            report = SeamReport(
-                **dict(
-                    zip(
-                        ("rows", "cols"),
-                        measure_steps([(whole, features)], plan),
-                        strict=True,
-                    )
+    """Return the figures of each model, window and halo."""
+    rows: dict[tuple[str, int, int], Row] = {}
+    for turn in range(turns):
+        for grn, model in models.items():
+            opened = open_model(model)
+            output = opened.file.manifest.output(None)
+            engine = opened.engine(level="l2a", output=output)
+            untiled = engine(dn_CHW[None])[0] if turn == 0 else None
+            for window_px, halo_px in settings:
+                plan = plan_tiles(
+                    height_px=dn_CHW.shape[1],
+                    width_px=dn_CHW.shape[2],
+                    stride_px=STRIDE_PX,
+                    multiple_px=STRIDE_PX,
+                    window_px=window_px,
+                    halo_px=halo_px,
                 )
-            )
-            beside = [
-                step / axis.inside_mean
-                for axis in (report.rows, report.cols)
-                for step in axis.by_distance[1:-1]
-                if step is not None and axis.inside_mean
-            ]
-            square = ((features - untiled) ** 2).mean(axis=0)
-            near_hw = near_borders(plan)
-            elapsed_s = statistics.median(seconds) + stitch_s
-            found.append(
-                Row(
-                    grn=grn,
-                    window=window_px,
-                    halo=halo_px,
-                    blend=blend,
-                    mpx_per_s=dn_CHW[0].size / 1e6 / elapsed_s,
-                    index=report.index or 1.0,
-                    medians=report.index_of_medians or 1.0,
-                    beside=max(beside, default=1.0),
-                    error=float(np.sqrt(square.mean())) / spread,
-                    near=float(np.sqrt(square[near_hw].mean())) / spread
-                    if near_hw.any()
-                    else 0.0,
+                kept = ((window_px - 2 * halo_px) / window_px) ** 2
+                row = rows.setdefault(
+                    (grn, window_px, halo_px),
+                    Row(grn=grn, window=window_px, halo=halo_px, kept=kept),
                 )
-            )
-    return found
+                began = time.perf_counter()
+                tiles = features_of_tiles(engine, dn_CHW, plan)
+                row.seconds.append(time.perf_counter() - began)
+                if untiled is not None:
+                    row.figures = [
+                        compare(tiles, untiled, plan, blend)
+                        for blend in (BLENDS if halo_px else BLENDS[:1])
+                    ]
+                print(
+                    f"turn {turn}: {row.grn} {row.window} {row.halo}", file=sys.stderr
+                )
+    return list(rows.values())
 
 
 def build(folder: Path, grn: str) -> Path:
@@ -214,29 +229,48 @@ def build(folder: Path, grn: str) -> Path:
     return out
 
 
+def show(row: Row) -> None:
+    """Print the lines of a row."""
+    computed = tile_pixels(row) / 1e6 / statistics.median(row.seconds)
+    for figures in row.figures:
+        print(
+            f"| {row.window} | {row.halo} | {figures.blend} | {computed:.2f} "
+            f"| {row.kept:.2f} | {computed * row.kept:.2f} | {figures.seam:.3f} "
+            f"| {figures.medians:.3f} | {figures.error:.4f} | {figures.near:.4f} |"
+        )
+
+
+def tile_pixels(row: Row) -> int:
+    """Return the pixels of all tiles of a row, halos included."""
+    plan = plan_tiles(
+        height_px=SCENE_PX,
+        width_px=SCENE_PX,
+        stride_px=STRIDE_PX,
+        multiple_px=STRIDE_PX,
+        window_px=row.window,
+        halo_px=row.halo,
+    )
+    height, width = plan.tile_px
+    return plan.tile_count * height * width
+
+
 @click.command()
-@click.option("--repeats", default=3, show_default=True)
-@click.option("--threads", default=0, show_default=True)
-def main(*, repeats: int, threads: int) -> None:
+@click.option("--turns", default=3, show_default=True)
+def main(*, turns: int) -> None:
     """Print the tables that stand in docs/benchmarks/seams.md."""
-    dn_CHW = mirrored_scene()
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
-        for grn in ("window", "frozen"):
-            model = build(Path(name), grn)
-            print(f"\nGRN {grn}\n")
-            print("| window | halo | blend | Mpx/s | seam | median | error | near |")
-            print("|---|---|---|---|---|---|---|---|")
-            for row in measure(
-                model, grn, dn_CHW, SETTINGS, repeats=repeats, threads=threads
-            ):
-                rows.append(row)
-                print(
-                    f"| {row.window} | {row.halo} | {row.blend} "
-                    f"| {row.mpx_per_s:.2f} | {row.index:.3f} | {row.medians:.3f} "
-                    f"| {row.error:.3f} | {row.near:.3f} |",
-                    flush=True,
-                )
+        models = {grn: build(Path(name), grn) for grn in ("window", "frozen")}
+        rows = measure(models, mirrored_scene(), SETTINGS, turns=turns)
+    for grn in models:
+        print(f"\nGRN {grn}\n")
+        print(
+            "| window | halo | blend | Mpx/s | kept | net Mpx/s | seam | median "
+            "| error | near |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|---|")
+        for row in rows:
+            if row.grn == grn:
+                show(row)
     print(json.dumps([asdict(row) for row in rows]))
 
 

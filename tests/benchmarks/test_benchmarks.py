@@ -16,6 +16,7 @@ from tests.benchmarks import (
     precision_cost,
     pretrain_step,
     read_packed,
+    seams,
     tiling_defaults,
 )
 from tests.helpers.mmearth_data import write_dataset
@@ -38,6 +39,19 @@ def test_tiling_figures() -> None:
     assert whole[6] == 1
     assert cut[5] > 0
     assert np.isfinite(cut).all()
+
+
+def test_seam_figures() -> None:
+    """One tile of the whole scene is the reference itself; others are apart from it."""
+    dn = random_dn(height=128, width=128)
+    whole, cut = seams.measure(
+        {"window": BUILTIN_MODEL}, dn, ((128, 0), (64, 16)), turns=2
+    )
+    assert [len(row.seconds) for row in (whole, cut)] == [2, 2]
+    (same,) = whole.figures
+    assert (same.seam, same.error, same.near) == (1, 0, 0)
+    assert [figures.blend for figures in cut.figures] == ["none", "linear", "cosine"]
+    assert all(figures.near >= figures.error > 0 for figures in cut.figures)
 
 
 def test_packed_and_published_are_read(tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def test_tiling_figures() -> None:
 def test_seam_figures() -> None:
     """One tile of the whole scene is the reference itself; others are apart from it."""
     dn = random_dn(height=128, width=128)
-    whole, cut = seams.measure(
-        {"window": BUILTIN_MODEL}, dn, ((128, 0), (64, 16)), turns=2
-    )
+    settings = ((128, 0), (64, 16))
+    _, rows = seams.measure({"window": BUILTIN_MODEL}, dn, settings, turns=2)
+    whole, cut = rows
     assert [len(row.seconds) for row in (whole, cut)] == [2, 2]
     (same,) = whole.figures
     assert (same.seam, same.error, same.near) == (1, 0, 0)

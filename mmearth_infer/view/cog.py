@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 import rasterio.windows
+from rasterio._err import CPLE_BaseError  # rasterio shows it nowhere else
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
@@ -122,7 +123,7 @@ def write_cog(
                 num_threads="all_cpus",
                 bigtiff="if_safer",
             )
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
             raise StoreError(
                 f"cannot write `{out}`: {error}",
                 hint="free space or choose another place with -o",

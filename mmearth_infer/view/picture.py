@@ -5,6 +5,7 @@ Shapes: 4 red, green, blue, alpha; H W pixels of the picture.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
@@ -39,22 +40,21 @@ def files_of(out: Path) -> tuple[Path, ...]:
 
 
 def write_picture(out: Path, rgba_4HW: NDArray[np.uint8], box: GeoBox) -> None:
-    """Write a picture where it lies on Earth.
+    """Write a picture where it lies on Earth: all files of it, or none.
 
     Raises:
         StoreError: If the disk does not take it.
 
     """
     if out.suffix.lower() == ".png":
-        world, crs, _ = files_of(out)
-        with file_beside(world) as aside:
-            aside.write_text(world_file(box))
-        with file_beside(crs) as aside:
-            wkt = escape(str(box.crs.to_wkt()))
-            aside.write_text(f"<PAMDataset>\n  <SRS>{wkt}</SRS>\n</PAMDataset>\n")
-        encoded = _encode(rgba_4HW, box, driver="PNG", zlevel=9)
+        wkt = escape(str(box.crs.to_wkt()))
+        contents = [
+            world_file(box).encode(),
+            f"<PAMDataset>\n  <SRS>{wkt}</SRS>\n</PAMDataset>\n".encode(),
+            _encode(rgba_4HW, box, driver="PNG", zlevel=9),
+        ]
     else:
-        encoded = _encode(
+        picture = _encode(
             rgba_4HW,
             box,
             driver="GTiff",
@@ -65,8 +65,10 @@ def write_picture(out: Path, rgba_4HW: NDArray[np.uint8], box: GeoBox) -> None:
             photometric="rgb",
             alpha="non-premultiplied",
         )
-    with file_beside(out) as aside:
-        aside.write_bytes(encoded)
+        contents = [picture]
+    with ExitStack() as stack:  # which gives all of them their names at its end
+        for path, content in zip(files_of(out), contents, strict=True):
+            stack.enter_context(file_beside(path)).write_bytes(content)
 
 
 def world_file(box: GeoBox) -> str:

@@ -1,5 +1,7 @@
 """From a scene to pictures, tables and descriptions, by the command line."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,3 +270,39 @@ def test_a_store_with_a_scale_for_each_cell(
     off = np.abs(pixels(out) - blocks)
     assert (off <= blocks.max(axis=0) / 127 / 2 * 1.001).all()
     assert mmearth("view", store, "-o", tmp_path / "o.png").code == 0
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "command"),
+    [
+        (3_000, ("view", "-o", "o.png")),
+        (100_000, ("cog", "-o", "o.tif")),
+        (3_000, ("pool", "-o", "o.parquet", "--window", "16")),
+        (300, ("stac",)),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_limit_on_file_sizes(
+    limit_bytes: int, command: tuple[str, ...], demo: Path
+) -> None:
+    """Where the system refuses a file in the middle, nothing is left of it."""
+    name, *options = command
+    program = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes},) * 2); "
+        "from mmearth_infer.cli.main import cli; "
+        f"cli({[name, demo.name, *options]})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=demo.parent,
+    )
+    assert done.returncode == 1
+    lines = [s for s in done.stderr.splitlines() if not s.startswith("_tiff")]  # GDAL's
+    assert lines[0].startswith("error: cannot write `")
+    assert lines[1].startswith("hint: free space")
+    assert len(lines) == 2
+    assert list(demo.parent.iterdir()) == [demo]

@@ -27,7 +27,7 @@ GDAL_CACHE_BYTES: Final = 256 * 2**20
 """GDAL's block cache: one row of 512 px blocks of a Sentinel-2 tile is 135 MB.
 
 GDAL's own default is 5 % of the machine's memory, which would let memory grow with
-the scene on a large machine.
+the scene on a large machine. What the environment says comes first.
 """
 
 HTTP_SETTINGS: Final = {
@@ -84,10 +84,9 @@ def shown(path: str | Path) -> str:
 
 def gdal_settings(threads: int) -> rasterio.Env:
     """Return GDAL's settings; they hold for one thread, so each read brings them."""
+    cache = os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_BYTES)
     network = {key: say for key, say in HTTP_SETTINGS.items() if key not in os.environ}
-    return rasterio.Env(
-        GDAL_NUM_THREADS=str(threads), GDAL_CACHEMAX=GDAL_CACHE_BYTES, **network
-    )
+    return rasterio.Env(GDAL_NUM_THREADS=str(threads), GDAL_CACHEMAX=cache, **network)
 
 
 def open_raster(

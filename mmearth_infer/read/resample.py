@@ -187,7 +187,7 @@ def nearest(native: NDArray[Any], fit: Fit, window: Window) -> NDArray[Any]:
         picked.append(np.clip(index, low, max(high - 1, low)) - low)
     if native.size == 0:
         return np.zeros((window.height, window.width), dtype=native.dtype)
-    fine: NDArray[Any] = native[np.ix_(*picked)]
+    fine: NDArray[Any] = native.take(picked[0], axis=0).take(picked[1], axis=1)
     fine[~inside[0]] = 0
     fine[:, ~inside[1]] = 0
     return fine
@@ -222,13 +222,21 @@ def bilinear(
         )
         top, bottom = fit.rows.span(part.row, part.height)
         seen_HW = native_HW[top - first : bottom - first]
+        here_HW = fine_HW[start : start + rows]
+        if fit.covers and seen_HW.all():
+            _round_into(here_HW, _between(seen_HW, fit, part, threads))
+            continue
         holds_HW = nearest(seen_HW != 0, fit, part)
         if holds_HW.any():
-            between_HW = _between(seen_HW, fit, part, threads)
-            np.floor(between_HW + np.float32(0.5), out=between_HW)
-            between_HW[~holds_HW] = 0
-            fine_HW[start : start + rows] = between_HW
+            _round_into(here_HW, _between(seen_HW, fit, part, threads))
+            here_HW[~holds_HW] = 0
     return fine_HW
+
+
+def _round_into(fine_HW: NDArray[np.uint16], between_HW: NDArray[np.float32]) -> None:
+    """Round to whole numbers, halves up."""
+    between_HW += np.float32(0.5)
+    np.copyto(fine_HW, between_HW, casting="unsafe")  # cuts off, as none is below 0
 
 
 def _between(

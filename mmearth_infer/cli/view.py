@@ -75,7 +75,7 @@ class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own be
     default=SAMPLE_CELLS,
     show_default=True,
     metavar="N",
-    help="Most cells that the colours are computed from.",
+    help="About how many cells the colours are computed from.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @json_option

@@ -114,7 +114,7 @@ def fit_basis(embedding: Embedding, cells: int = SAMPLE_CELLS) -> Basis:
 
     Args:
         embedding: What is read.
-        cells: Most cells of the sample.
+        cells: About how many the sample has.
 
     Raises:
         StoreError: If there is too little to compute them from.

@@ -63,7 +63,7 @@ class ViewConfig:
     """Most pixels on the longer side."""
 
     sample_cells: int = SAMPLE_CELLS
-    """Most cells that a basis is computed from."""
+    """About how many cells a basis is computed from."""
 
     overwrite: bool = False
     """Replace files that are there."""

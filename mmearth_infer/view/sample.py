@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mmearth_infer.write.open_store import Embedding
 
 SAMPLE_CELLS: Final = 20_000
-"""Cells a basis is computed from; 320 channels of them are 26 MB."""
+"""Cells a basis is computed from; 320 channels of them are 26 MB. Colours are then a
+level or two of 255 from those of all cells (docs/guides/view.md)."""
 
 ENOUGH_SHARE: Final = 20
 """Fewer than one in so many of the cells that are wanted: most of the store is nodata,
@@ -34,7 +35,8 @@ def lattice_sample(
 
     Args:
         embedding: What is read.
-        cells: Most cells the lattice has.
+        cells: About how many the lattice has; where less than one in twenty holds data,
+            it is made finer.
 
     """
     step = max(1, math.ceil(math.sqrt(embedding.geobox.pixels / cells)))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -94,6 +94,7 @@ def dense(held: list[Held]) -> tuple[np.ndarray, np.ndarray]:
     return dn, scl
 
 
+@settings(deadline=None)
 @given(parts(), st.data())
 def test_a_pixel_is_that_of_the_first_scene_that_holds_it(
     held: list[Held], data: st.DataObject
@@ -119,6 +120,7 @@ def test_a_pixel_is_that_of_the_first_scene_that_holds_it(
             np.testing.assert_array_equal(ways[n](window), expected)
 
 
+@settings(deadline=None)
 @given(parts())
 def test_order_matters_only_where_scenes_overlap(held: list[Held]) -> None:
     """The corner is the union's; the reverse order shows the other scene."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
@@ -62,6 +62,7 @@ def whole(fit: Fit) -> Window:
     return Window(row=0, col=0, height=height, width=width)
 
 
+@settings(deadline=None)
 @given(bands(), st.data())
 def test_a_pixel_does_not_depend_on_the_window_it_is_read_through(
     band: tuple[np.ndarray, Fit], data: st.DataObject
@@ -84,6 +85,7 @@ def test_a_pixel_does_not_depend_on_the_window_it_is_read_through(
             np.testing.assert_array_equal(part, reference[window.slices])
 
 
+@settings(deadline=None)
 @given(bands())
 def test_nodata_stays_and_does_not_bleed(band: tuple[np.ndarray, Fit]) -> None:
     """0 exactly where the band's pixel is 0, or none; else between its neighbours."""
@@ -101,6 +103,7 @@ def test_nodata_stays_and_does_not_bleed(band: tuple[np.ndarray, Fit]) -> None:
     assert (dn <= fine(high, fit, window, nearest))[valid].all()
 
 
+@settings(deadline=None)
 @given(bands(), st.integers(0, 1000))
 def test_a_constant_added_is_a_constant_added(
     band: tuple[np.ndarray, Fit], more: int

@@ -70,6 +70,14 @@ class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own be
     help="Most pixels on the longer side; each is the mean of a block of cells.",
 )
 @click.option(
+    "--zoom",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Pixels a side of each of them, for small stores.",
+)
+@click.option(
     "--sample-cells",
     type=click.IntRange(min=3),
     default=SAMPLE_CELLS,
@@ -90,6 +98,7 @@ def view_command(  # noqa: PLR0913 -- one a flag
     basis: Path | None,
     save_basis: Path | None,
     max_px: int,
+    zoom: int,
     sample_cells: int,
     overwrite: bool,
     as_json: bool,
@@ -116,6 +125,7 @@ def view_command(  # noqa: PLR0913 -- one a flag
         basis=basis,
         save_basis=save_basis,
         max_px=max_px,
+        zoom=zoom,
         sample_cells=sample_cells,
         overwrite=overwrite,
     )
@@ -128,7 +138,7 @@ def view_command(  # noqa: PLR0913 -- one a flag
 
 def _summary(viewed: Viewed) -> str:
     """Return what a person wants to know at the end."""
-    size = f"{viewed.width_px} x {viewed.height_px} px of {viewed.cells_per_px} cells"
+    size = f"{viewed.width_px} x {viewed.height_px} px of {viewed.cells_per_px:g} cells"
     if viewed.shown == "components":
         shares = ", ".join(f"{share:.0%}" for share in viewed.explained)
         held = f"hold {shares} of the variance" if shares else f"as in {viewed.basis}"

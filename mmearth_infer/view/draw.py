@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from affine import Affine
 
 from mmearth_infer.view.basis import (
     COLOURS,
@@ -62,6 +63,9 @@ class ViewConfig:
     max_px: int = MAX_PX
     """Most pixels on the longer side."""
 
+    zoom: int = 1
+    """Pixels a side of a cell, or of a block of cells where they are too many."""
+
     sample_cells: int = SAMPLE_CELLS
     """About how many cells a basis is computed from."""
 
@@ -82,8 +86,8 @@ class Viewed:
     width_px: int
     """Columns of it."""
 
-    cells_per_px: int
-    """Cells a side of a pixel."""
+    cells_per_px: float
+    """Cells a side of a pixel; below 1 where they were enlarged."""
 
     stage: int | None
     """Stage of the encoder."""
@@ -123,20 +127,27 @@ def view(config: ViewConfig) -> Viewed:
     check_files(outputs, overwrite=config.overwrite)
     embedding = open_store(config.store, config.stage)
     box = embedding.geobox
-    side = -(-max(box.height, box.width) // config.max_px)
+    side = -(-max(box.height, box.width) // max(1, config.max_px // config.zoom))
     if config.similar_to is None:
         rgba_4HW, explained = _components(embedding, config, side)
         low = high = None
     else:
         rgba_4HW, low, high = _similarity(embedding, config.similar_to, side)
         explained = ()
-    write_picture(config.out, rgba_4HW, box.cells(side))
+    rgba_4HW = rgba_4HW.repeat(config.zoom, axis=1).repeat(config.zoom, axis=2)
+    shown = replace(
+        box,
+        transform=box.transform @ Affine.scale(side / config.zoom),
+        height=rgba_4HW.shape[1],
+        width=rgba_4HW.shape[2],
+    )
+    write_picture(config.out, rgba_4HW, shown)
     basis = config.save_basis or config.basis
     return Viewed(
         picture=str(config.out),
         height_px=rgba_4HW.shape[1],
         width_px=rgba_4HW.shape[2],
-        cells_per_px=side,
+        cells_per_px=side / config.zoom,
         stage=embedding.stage,
         shown="components" if config.similar_to is None else "similarity",
         explained=explained,

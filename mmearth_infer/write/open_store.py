@@ -192,7 +192,7 @@ def open_store(path: str | Path, stage: int | None = None) -> Embedding:
         if whole.get(COMPLETE) is not True:
             raise StoreError(
                 f"`{path}` is not complete: its run was stopped, or goes on",
-                hint="embed the scene again",
+                hint="run its `mmearth embed` again with --resume",
             )
         own, folder = _choose(path, whole, stage)
         group = root if folder == path else _group(folder)

@@ -183,7 +183,7 @@ def test_stores_that_cannot_be_used(
     check_two_lines(ran, "is not a store made by mmearth", "mmearth embed")
     write_store(Path("s.zarr"), Map(features_Dhw=features()), made=Made(complete=False))
     ran = mmearth(name, "s.zarr", *options)
-    check_two_lines(ran, "is not complete", "embed the scene again")
+    check_two_lines(ran, "is not complete", "--resume")
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 

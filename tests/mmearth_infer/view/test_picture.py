@@ -109,6 +109,27 @@ def test_a_large_store_becomes_a_small_picture(
         assert (file.transform.c, file.transform.f) == (600_000, 5_300_000)
 
 
+def test_a_small_store_is_enlarged(path: Path, tmp_path: Path) -> None:
+    """Every cell becomes a square, on the same ground; also where blocks are shown."""
+    for zoom, max_px, side in ((1, 9, 1), (4, 36, 1), (4, 35, 2)):
+        out = tmp_path / "p.tif"
+        config = ViewConfig(
+            store=path, out=out, zoom=zoom, max_px=max_px, overwrite=True
+        )
+        viewed = view(config)
+        assert viewed.cells_per_px == side / zoom
+        with rasterio.open(out) as file:
+            assert file.shape == (-(-7 // side) * zoom, -(-9 // side) * zoom)
+            assert file.transform.a == 160 * side / zoom
+            assert (file.transform.c, file.transform.f) == (600_000, 5_300_000)
+            large = file.read()
+        if (zoom, side) == (1, 1):
+            plain = large
+        elif side == 1:
+            np.testing.assert_array_equal(large[:, ::4, ::4], plain)
+            np.testing.assert_array_equal(large[:, 3::4, 3::4], plain)
+
+
 def test_never_more_than_a_chunk_is_read_at_once(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,13 @@ from mmearth_infer.errors import BandError
 from mmearth_infer.grid.window import Window
 from mmearth_infer.read.digital import blanked, check_values, to_dn
 from mmearth_infer.read.georeference import read_geobox
-from mmearth_infer.read.raster import open_raster, read_raster, sample_windows, shown
+from mmearth_infer.read.raster import (
+    COARSE_PX,
+    open_raster,
+    read_raster,
+    sample_windows,
+    shown,
+)
 from mmearth_infer.read.resample import nearest
 
 if TYPE_CHECKING:
@@ -84,7 +90,8 @@ class OpenBand:
         nodata = self._nodata
         if not blanked(raw, nodata=nodata).any():  # which costs reading it all
             whole = Window(row=0, col=0, height=height, width=width)
-            raw = self._raw(whole).ravel()
+            thin = min(height, COARSE_PX), min(width, COARSE_PX)
+            raw = self._raw(whole, shape=thin).ravel()
         values = blanked(raw, nodata=nodata)
         check_values(values[values != 0], scale=scale, source=self.name)
         return to_dn(raw, nodata=nodata, scale=scale, offset_dn=0)
@@ -123,10 +130,21 @@ class OpenBand:
         place = Window(row=top, col=left, height=bottom - top, width=right - left)
         return self._raw(place, threads=threads)
 
-    def _raw(self, window: Window, *, threads: int = 1) -> NDArray[Any]:
-        """Return values in the file's own pixels."""
+    def _raw(
+        self,
+        window: Window,
+        *,
+        threads: int = 1,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """Return values in the file's own pixels, thinned out to a shape if given."""
         return read_raster(
-            self.dataset, self.number, window, threads=threads, name=self.name
+            self.dataset,
+            self.number,
+            window,
+            threads=threads,
+            name=self.name,
+            shape=shape,
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from rasterio.enums import MaskFlags
@@ -16,7 +16,12 @@ from mmearth_infer.read.georeference import check_resolution, read_geobox
 from mmearth_infer.read.naming import name_bands, pick_bands
 from mmearth_infer.read.offset import check_scaled, darkest_dn, decide_offset
 from mmearth_infer.read.product import decide_level, product_facts
-from mmearth_infer.read.raster import open_raster, read_raster, sample_windows
+from mmearth_infer.read.raster import (
+    COARSE_PX,
+    open_raster,
+    read_raster,
+    sample_windows,
+)
 from mmearth_infer.seams import Scene, Source
 
 if TYPE_CHECKING:
@@ -25,8 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.read.options import SceneOptions
-
-_COARSE_PX: Final = 1024
 
 
 class GeoTiffSource(Source):
@@ -130,7 +133,7 @@ class GeoTiffSource(Source):
     def _coarse_sample(self) -> NDArray[Any]:
         """Return `(C, P)` values from all over the scene, which costs reading it."""
         dataset = self._dataset
-        shape = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
+        shape = (min(dataset.height, COARSE_PX), min(dataset.width, COARSE_PX))
         whole = Window(row=0, col=0, height=dataset.height, width=dataset.width)
         raw = self._read(whole, shape=shape).reshape(len(self._indexes), -1)
         return blanked(raw, nodata=self._nodata)

@@ -45,6 +45,9 @@ The delay doubles with each retry. What the environment says comes first.
 PLAIN_DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID")
 """Formats that hold pixels themselves and point at no other file."""
 
+COARSE_PX: Final = 1024
+"""Side of what is sampled from all over a scene, where `sample_windows` are empty."""
+
 _ERRORS: Final = (RasterioError, CPLE_BaseError, UnicodeError)
 _SCHEMES: Final = {
     "http://": "/vsicurl/http://",

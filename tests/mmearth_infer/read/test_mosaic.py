@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from mmearth_infer.read.mosaic import MosaicSource
 from mmearth_infer.read.options import SceneOptions
 from mmearth_infer.read.source import open_source, open_sources
 from mmearth_infer.seams import Scene, Source
+from tests.helpers.data import MAJORTOM, needs_data
 from tests.helpers.safe import small_bands, write_folder, write_safe
 from tests.helpers.scenes import UTM, random_dn, write_scene
 
@@ -177,6 +179,34 @@ def test_products_with_and_without_the_offset_side_by_side(tmp_path: Path) -> No
         assert part.fingerprint in fingerprint
         alone = part.read(Window(row=0, col=24, height=72, width=48))
     np.testing.assert_array_equal(found[0][:, :, 72:], alone)
+
+
+@needs_data
+def test_a_real_scene_cut_in_two_is_the_scene(tmp_path: Path) -> None:
+    """Two overlapping parts, one of which has the offset, make the whole again."""
+    with rasterio.open(MAJORTOM) as file:
+        pixels, place = file.read(), {"crs": file.crs, "bands": file.descriptions}
+        transform = file.transform
+    options = SceneOptions(product="l2a")
+    paths = []
+    for name, col, more in (("west", 0, 0), ("east", 500, 1000)):
+        part = pixels[:, :, col : col + 600] + np.uint16(more)
+        paths.append(
+            write_scene(
+                tmp_path / f"{name}.tif",
+                part,
+                transform=transform @ Affine.translation(col, 0),
+                tags={"BOA_ADD_OFFSET": str(-more)},
+                **place,
+            )
+        )
+    whole = Window(row=0, col=0, height=pixels.shape[1], width=pixels.shape[2])
+    for order in (paths, paths[::-1]):
+        with open_sources([str(p) for p in order], options=options, wanted=None) as m:
+            assert m.scene.geobox.bounds == pytest.approx(
+                (transform.c, transform.f - 10_680, transform.c + 10_680, transform.f)
+            )
+            np.testing.assert_array_equal(m.read(whole), pixels)
 
 
 def test_one_scene_is_itself(tmp_path: Path) -> None:

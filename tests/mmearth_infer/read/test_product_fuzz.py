@@ -18,7 +18,9 @@ from tests.helpers.safe import (
     write_folder,
     write_item,
     write_safe,
+    zip_safe,
 )
+from tests.helpers.scenes import random_dn, write_scene
 
 AUTO = SceneOptions()
 XML = "MTD_MSIL2A.xml"
@@ -55,6 +57,29 @@ def test_fuzzed_images_end_in_an_error_or_in_pixels(
     original = (fuzz_folder.parent / f"B02.{suffix}").read_bytes()
     (fuzz_folder / f"B02.{suffix}").write_bytes(mangled(original, data))
     try_to_read(fuzz_folder)
+
+
+@pytest.mark.filterwarnings(  # likewise
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@fuzz
+@given(data=st.data())
+def test_fuzzed_stacks_end_in_an_error_or_in_pixels(
+    fuzz_stack: Path, data: st.DataObject
+) -> None:
+    scene = fuzz_stack.parent / "scene.tif"
+    scene.write_bytes(mangled(fuzz_stack.read_bytes(), data))
+    try_to_read(scene)
+
+
+@fuzz
+@given(data=st.data())
+def test_fuzzed_archives_end_in_an_error_or_in_bands(
+    fuzz_zip: Path, data: st.DataObject
+) -> None:
+    scene = fuzz_zip.parent / "scene.zip"
+    scene.write_bytes(mangled(fuzz_zip.read_bytes(), data))
+    try_to_read(scene)
 
 
 @fuzz
@@ -98,6 +123,18 @@ def fuzz_safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     safe = write_safe(tmp_path_factory.mktemp("fuzz"), small_bands(24), offset=0)
     shutil.copy(safe / XML, safe.parent / "original.xml")
     return safe
+
+
+@pytest.fixture(scope="module")
+def fuzz_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return zip_safe(write_safe(tmp_path_factory.mktemp("fuzz"), small_bands(24)))
+
+
+@pytest.fixture(scope="module")
+def fuzz_stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fuzz") / "original.tif"
+    profile = {"compress": "deflate", "tiled": True, "blockxsize": 16, "blockysize": 16}
+    return write_scene(path, random_dn(height=24, width=24), **profile)
 
 
 @pytest.fixture(scope="module")

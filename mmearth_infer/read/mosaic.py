@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,12 +12,14 @@ from mmearth_infer.errors import BandError, SceneError
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.grid.validity import present
 from mmearth_infer.grid.window import Window
-from mmearth_infer.seams import Scene, Source
+from mmearth_infer.seams import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from mmearth_infer.seams import Scene
 
 _TOLERANCE_PX: Final = 0.01
 _NOBODY: Final = 255
@@ -177,18 +180,16 @@ def _check_alike(first: Scene, scene: Scene) -> None:
 def _described(scenes: Sequence[Scene], geobox: GeoBox) -> Scene:
     """Return the mosaic's decisions, made of those of its parts."""
     first = scenes[0]
-    return Scene(
+    return replace(
+        first,
         name=" + ".join(scene.name for scene in scenes),
         geobox=geobox,
-        bands=first.bands,
         bands_evidence=_each(scenes, [scene.bands_evidence for scene in scenes]),
-        level=first.level,
         level_evidence=_each(scenes, [scene.level_evidence for scene in scenes]),
         offset_dn=min(scene.offset_dn for scene in scenes),
         offset_evidence=_each(
             scenes, [f"{s.offset_dn}: {s.offset_evidence}" for s in scenes]
         ),
-        scale=first.scale,
         warnings=tuple(dict.fromkeys(n for scene in scenes for n in scene.warnings)),
         notes=tuple(dict.fromkeys(n for scene in scenes for n in scene.notes)),
     )

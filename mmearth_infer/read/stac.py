@@ -8,9 +8,6 @@ Data Space write them.
 from __future__ import annotations
 
 import hashlib
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import unquote, urljoin, urlsplit
@@ -20,6 +17,7 @@ import msgspec
 from mmearth_infer.contract.bands import BANDS, find_band
 from mmearth_infer.errors import SceneError
 from mmearth_infer.read.described import BandFile, Product
+from mmearth_infer.read.fetch import fetch, is_web
 from mmearth_infer.read.folder import native_first, stated_side_m
 from mmearth_infer.read.offset import FIRST_BASELINE, Offset
 from mmearth_infer.read.product import product_facts
@@ -27,9 +25,6 @@ from mmearth_infer.read.raster import PLAIN_DRIVERS, is_remote, shown
 
 MAX_ITEM_BYTES: Final = 16 * 2**20
 """Real ones are below 100 kB."""
-
-TIMEOUT_S: Final = 30.0
-"""How long a server may keep silent."""
 
 CORRECTED_BUCKET: Final = "sentinel-cogs"
 """Element 84's archive: most of its pixels are corrected, whatever its items say."""
@@ -108,10 +103,10 @@ class _Candidate(msgspec.Struct, frozen=True):
 
 def is_item(scene: str) -> bool:
     """Tell whether what the user typed is the place of a STAC item."""
-    path = (urlsplit(scene).path if _is_web(scene) else scene).lower()
+    path = (urlsplit(scene).path if is_web(scene) else scene).lower()
     if path.endswith((".json", ".geojson")):
         return True
-    return _is_web(scene) and "/items/" in path and "." not in path.rpartition("/")[2]
+    return is_web(scene) and "/items/" in path and "." not in path.rpartition("/")[2]
 
 
 def stac_product(place: str) -> Product:
@@ -121,7 +116,7 @@ def stac_product(place: str) -> Product:
         SceneError: If it cannot be had, is no item, or has no usable assets.
 
     """
-    name, said = shown(place), _fetch(place)
+    name, said = shown(place), fetch(place, max_bytes=MAX_ITEM_BYTES)
     try:
         item = msgspec.json.decode(said, type=_Item)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -242,10 +237,6 @@ def _candidates(key: str, asset: _Asset, place: str) -> list[tuple[str, _Candida
     return found
 
 
-def _is_web(place: str) -> bool:
-    return place.lower().startswith(("https://", "http://"))
-
-
 def _resolve(href: str, place: str, key: str) -> str:
     """Return where an asset is, seen from its item.
 
@@ -258,50 +249,16 @@ def _resolve(href: str, place: str, key: str) -> str:
     if is_remote(href) and not href.startswith("/vsi"):
         return href
     local = unquote(urlsplit(href).path) if href.lower().startswith("file:") else href
-    if not _is_web(place):
+    if not is_web(place):
         return local if local.startswith("/") else str(Path(place).parent / local)
     try:
         joined = urljoin(place, href)
     except ValueError:
         joined = ""
-    if href.startswith("/vsi") or not _is_web(joined):
+    if href.startswith("/vsi") or not is_web(joined):
         raise SceneError(
             f"asset {key} of `{shown(place)}` leads to {href[:200]!r}, which is not "
             "on the web",
             hint="download the item, if you trust it, and name the file",
         )
     return joined
-
-
-def _fetch(place: str) -> bytes:
-    """Return what an item's file holds.
-
-    Raises:
-        SceneError: If it cannot be had.
-
-    """
-    try:
-        if _is_web(place):
-            with urllib.request.urlopen(place, timeout=TIMEOUT_S) as answer:  # noqa: S310 -- http only
-                said: bytes = answer.read(MAX_ITEM_BYTES + 1)
-        else:
-            with Path(place).open("rb") as file:
-                said = file.read(MAX_ITEM_BYTES + 1)
-    except FileNotFoundError as error:
-        raise SceneError(
-            f"there is no file `{place}`",
-            hint="check the path; `demo` is the built-in scene",
-        ) from error
-    except (OSError, HTTPException, ValueError, urllib.error.URLError) as error:
-        why = (
-            getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        )
-        raise SceneError(
-            f"cannot read `{shown(place)}`: {why}",
-            hint="check the address and the connection"
-            if _is_web(place)
-            else "check the path",
-        ) from error
-    if len(said) > MAX_ITEM_BYTES:
-        raise SceneError(f"`{shown(place)}` is too large for a STAC item", hint=_HINT)
-    return said

@@ -15,6 +15,7 @@ from mmearth_infer.contract.bands import L2A_BANDS
 from mmearth_infer.errors import SceneError
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.grid.window import Window
+from mmearth_infer.read.masked import MaskedSource
 from mmearth_infer.read.mosaic import MosaicSource
 from mmearth_infer.read.options import SceneOptions
 from mmearth_infer.read.source import open_source, open_sources
@@ -138,6 +139,20 @@ def test_order_matters_only_where_scenes_overlap(held: list[Held]) -> None:
     assert MosaicSource(back).scene.geobox == frame
     whole = Window(row=0, col=0, height=frame.height, width=frame.width)
     np.testing.assert_array_equal(MosaicSource(back).read(whole), dense(back)[0])
+
+
+def test_what_is_masked_in_one_scene_is_filled_from_the_next() -> None:
+    """A mask around each part makes a mosaic without clouds, where one is clear."""
+    cloudy = np.full((2, 4, 4), 9, dtype=np.uint16)  # class 9, but for a corner
+    cloudy[:, :2, :2] = 4
+    clear = np.full((2, 4, 4), 5, dtype=np.uint16)
+    parts = [MaskedSource(Held(dn, 0, 0), ["cloud"]) for dn in (cloudy, clear)]
+    whole = Window(row=0, col=0, height=4, width=4)
+    expected = np.full((4, 4), 5)
+    expected[:2, :2] = 4
+    mosaic = MosaicSource(parts)
+    np.testing.assert_array_equal(mosaic.read(whole)[0], expected)
+    np.testing.assert_array_equal(mosaic.classes(whole), expected)
 
 
 def test_it_has_classes_only_if_all_scenes_have() -> None:

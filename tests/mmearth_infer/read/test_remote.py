@@ -16,7 +16,7 @@ from rasterio.shutil import copy
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.errors import SceneError
 from mmearth_infer.grid.window import Window
-from mmearth_infer.read import stac
+from mmearth_infer.read import fetch
 from mmearth_infer.read.options import SceneOptions
 from mmearth_infer.read.raster import HTTP_SETTINGS, gdal_path, shown
 from mmearth_infer.read.source import open_source
@@ -35,7 +35,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
-        self.sent = 0
+        self.sent = self.busy = 0
         self.asked: list[str] = []
 
     @property
@@ -56,6 +56,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, *, body: bool) -> None:
         self.server.asked.append(self.path)
+        if self.server.busy:
+            self.server.busy -= 1
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
         file = self.server.folder / self.path.partition("?")[0].lstrip("/")
         if not file.is_file():
             self.send_error(HTTPStatus.NOT_FOUND)
@@ -201,6 +205,30 @@ def test_an_item_behind_an_address(tmp_path: Path) -> None:
             pass
 
 
+def test_a_server_that_is_busy_is_asked_again(
+    cog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Item and pixels; after a few times it is an error that says so."""
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "2")
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
+    monkeypatch.setattr(fetch, "PAUSES_S", (0.01, 0.01))
+    options = SceneOptions(product="l2a")
+    item = write_item(cog.parent / "item.json", {"B2": "B02.tif"})
+    write_folder(cog.parent, {"B2": small_bands()["B2"]})
+    with serving(cog.parent) as server:
+        for name in (item.name, cog.name):
+            server.busy = 2
+            address = f"{server.address}/{name}"
+            with open_source(address, options=options, wanted=["B2"]) as source:
+                assert source.read(Window(row=30, col=30, height=9, width=9)).all()
+        server.busy = 99
+        with (
+            pytest.raises(SceneError, match=r"cannot read `http.*Service Unavailable"),
+            open_source(f"{server.address}/item.json", options=AUTO, wanted=None),
+        ):
+            pass
+
+
 def test_what_gdal_calls_addresses() -> None:
     assert gdal_path("s3://bucket/a.tif") == "/vsis3/bucket/a.tif"
     assert gdal_path("https://x/a.tif") == "/vsicurl/https://x/a.tif"
@@ -234,7 +262,7 @@ def test_object_storage_is_asked_at_the_endpoint_of_the_environment(
 def test_a_server_that_keeps_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the connection and says nothing: given up on, here after a second."""
     monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
-    monkeypatch.setattr(stac, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         for name in ("scene.tif", "item.json"):

@@ -16,16 +16,28 @@ if TYPE_CHECKING:
     from mmearth_infer.run.config import EmbedConfig
     from mmearth_infer.run.embed import embed
     from mmearth_infer.run.report import Report
+    from mmearth_infer.write.open_store import Embedding, open_store
 
-__all__ = ["EmbedConfig", "MMEarthError", "Report", "SceneOptions", "Window", "embed"]
+__all__ = [
+    "EmbedConfig",
+    "Embedding",
+    "MMEarthError",
+    "Report",
+    "SceneOptions",
+    "Window",
+    "embed",
+    "open_store",
+]
 
 _HOMES = {
     "EmbedConfig": "mmearth_infer.run.config",
+    "Embedding": "mmearth_infer.write.open_store",
     "MMEarthError": "mmearth_infer.errors",
     "Report": "mmearth_infer.run.report",
     "SceneOptions": "mmearth_infer.read.options",
     "Window": "mmearth_infer.grid.window",
     "embed": "mmearth_infer.run.embed",
+    "open_store": "mmearth_infer.write.open_store",
 }
 
 

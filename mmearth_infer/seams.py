@@ -54,6 +54,9 @@ class Scene:
     warnings: tuple[str, ...] = ()
     """What a user should know before trusting the result."""
 
+    notes: tuple[str, ...] = ()
+    """What was chosen of it, such as an area or a mask."""
+
 
 class Source(Protocol):
     """Something pixels are read from. Sources derive from it, for what most lack."""

@@ -15,13 +15,8 @@ import torch
 from mmearth_export.precision import TOLERANCES, Tolerance
 from mmearth_export.wrapper import standardise
 from mmearth_infer.contract.bands import L2A_BANDS
-from mmearth_infer.contract.manifest import (
-    MEAN_INPUT,
-    PIXELS_INPUT,
-    STD_INPUT,
-    Compared,
-    Verification,
-)
+from mmearth_infer.contract.manifest import MEAN_INPUT, PIXELS_INPUT, STD_INPUT
+from mmearth_infer.contract.verification import Compared, Verification
 from mmearth_infer.errors import VerificationError
 from mmearth_infer.read.demo import demo_dn
 

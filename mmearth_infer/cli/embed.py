@@ -64,6 +64,15 @@ if TYPE_CHECKING:
     metavar="N",
     help="Tiles a batch. Default: as many as make about 0.05 Mpx, on a GPU 3.6 Mpx.",
 )
+@click.option(
+    "--read-ahead",
+    "read_ahead_mb",
+    type=int,
+    default=512,
+    show_default=True,
+    metavar="MB",
+    help="Memory for pixels that are in use or wait.",
+)
 @threads_option
 @click.option(
     "--dtype",

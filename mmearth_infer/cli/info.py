@@ -190,6 +190,7 @@ def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
         "bands missing": missing,
         "windows": f"{plan.tile_count} of {plan.window_px} px, halo {plan.halo_px} px",
         "cells": f"{plan.height} x {plan.width} of {output.stride_px} px",
+        "chosen of it": list(scene.notes),
         "warnings": [*model.warnings, *scene.warnings],
     }
 

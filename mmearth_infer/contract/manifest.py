@@ -14,6 +14,7 @@ import msgspec
 
 from mmearth_infer.contract.bands import BANDS, ProductLevel
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
+from mmearth_infer.contract.verification import Verification  # noqa: TC001 -- likewise
 from mmearth_infer.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
@@ -125,61 +126,6 @@ class Provenance:
 
     facts: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Settings of the training run that the checkpoint recorded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """One output on one batch, compiled against the reference."""
-
-    output: str
-    """Name of the output."""
-
-    level: ProductLevel
-    """Product level whose statistics were used."""
-
-    shape: tuple[int, ...]
-    """Shape of the pixels, `(N, C, H, W)`."""
-
-    max_relative: float
-    """Largest difference over the largest value."""
-
-    mean_relative: float
-    """Mean difference over the mean value."""
-
-    min_cosine: float
-    """Smallest cosine similarity of a cell."""
-
-    p1_cosine: float | None = None
-    """Cosine similarity at the 1st percentile; None in files that are older."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """What the comparison at export found."""
-
-    reference: str
-    """What the model was compared with."""
-
-    tolerance: float
-    """Largest `max_relative` that passes."""
-
-    compared: tuple[Compared, ...]
-    """Every comparison, at least one."""
-
-    def __post_init__(self) -> None:
-        """Refuse a report of nothing.
-
-        Raises:
-            ManifestError: If nothing was compared.
-
-        """
-        if not self.compared:
-            raise ManifestError("the manifest's verification compared nothing")
-
-    @property
-    def max_relative(self) -> float:
-        """Largest difference of all, relative."""
-        return max(row.max_relative for row in self.compared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

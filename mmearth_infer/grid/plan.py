@@ -259,7 +259,7 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
     A scene smaller than a window makes one smaller tile. Where the scene's size is
     no multiple of `multiple_px`, the last tiles reach past its right and bottom
     edge by less than that; the grid of cells ends at the last cell that holds a
-    pixel of the scene. A ramp is half a halo, in whole multiples, and at least one.
+    pixel of the scene. A ramp is the halo, but at most `MOST_RAMP_PX`.
 
     Args:
         height_px: Rows of the scene.
@@ -297,13 +297,13 @@ def plan_tiles(  # noqa: PLR0913 -- six lengths, all of them needed
             for s in cut_spans
         ), min(tile, coarse) * scale
 
-    ramp_px = max(min(halo_px // 2, MOST_RAMP_PX) // multiple_px, 1) * multiple_px
+    most_px = max(MOST_RAMP_PX // multiple_px, 1) * multiple_px
     rows, tile_height = cut(height_px)
     cols, tile_width = cut(width_px)
     return TilePlan(
         window_px=window_px,
         halo_px=halo_px,
-        ramp_px=min(ramp_px, halo_px),
+        ramp_px=min(halo_px, most_px),
         stride_px=stride_px,
         rows=rows,
         cols=cols,

@@ -83,7 +83,7 @@ class AreaSource(Source):
         self.scene = replace(
             scene,
             geobox=_cropped(scene.geobox, self.frame),
-            warnings=(*scene.warnings, self.evidence),
+            notes=(*scene.notes, self.evidence),
         )
         self._strip = lru_cache(maxsize=_STRIPS_KEPT)(self._rasterised)
         strips = range(-(-self.frame.height // STRIP_PX))

@@ -68,7 +68,7 @@ class MaskedSource(Source):
                 hint="give the L2A product as SAFE or STAC item, which have them, or "
                 "leave --mask out",
             )
-        self.scene = replace(scene, warnings=(*scene.warnings, self.evidence))
+        self.scene = replace(scene, notes=(*scene.notes, self.evidence))
 
     @property
     def evidence(self) -> str:

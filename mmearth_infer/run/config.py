@@ -67,6 +67,9 @@ class EmbedConfig:
     resume: bool = False
     """Go on with what an earlier run began; start where nothing is."""
 
+    read_ahead_mb: int = 512
+    """Pixels that are in use or wait, at most, in MB of 2**20 bytes."""
+
     overwrite: bool = False
     """Replace a store that is there."""
 
@@ -87,5 +90,7 @@ class EmbedConfig:
         """
         if self.batch_size is not None and self.batch_size < 1:
             raise WindowError(f"--batch-size {self.batch_size} holds no tile")
+        if self.read_ahead_mb < 0:
+            raise WindowError(f"--read-ahead {self.read_ahead_mb} is less than nothing")
         if not 0 <= self.threads <= MOST_THREADS:
             raise WindowError(f"--threads {self.threads} is not a number of threads")

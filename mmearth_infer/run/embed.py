@@ -85,6 +85,8 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         notes = (*model.warnings, *scene.warnings)
         for note in notes:
             log.warning(note)
+        for note in scene.notes:
+            log.info(note)
         plan = plan_scene(
             scene.geobox,
             manifest,
@@ -136,6 +138,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                     watch=watch,
                     progress=progress or NoProgress(),
                     blend=config.blend,
+                    read_ahead_bytes=config.read_ahead_mb * 2**20,
                 )
                 refuse_empty(sink.done.valid_cells, scene.name)
                 with watch.busy("write"):
@@ -166,6 +169,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         square_km_per_s=scene.geobox.square_km / watch.elapsed_s,
         peak_rss_bytes=peak_rss_bytes(),
         warnings=notes,
+        notes=scene.notes,
     )
 
 

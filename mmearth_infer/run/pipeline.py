@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mmearth_infer.errors import ModelError, SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from mmearth_infer.grid.plan import Blend, TilePlan
     from mmearth_infer.run.report import Stopwatch
     from mmearth_infer.seams import Batch, Engine, Sink, Source, Strip, Swath
-
-READ_AHEAD_BYTES: Final = 512 * 2**20
-"""Pixels in use and waiting: three swaths of a Sentinel-2 tile. A bound in bytes makes
-memory the same for narrow scenes and wide ones (docs/benchmarks/runner.md)."""
 
 
 class Progress(Protocol):
@@ -89,6 +85,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     watch: Stopwatch,
     progress: Progress,
     blend: Blend = "none",
+    read_ahead_bytes: int = 0,
 ) -> int:
     """Move a scene through all stages and return how many cells with data came out.
 
@@ -105,6 +102,8 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
         watch: Counts the time of each stage.
         progress: Is told how far it is.
         blend: How tiles that overlap make one map.
+        read_ahead_bytes: Pixels that are in use or wait, at most; one row of tiles is
+            always ahead.
 
     Raises:
         MMEarthError: The first error of any stage, which ends the others.
@@ -142,7 +141,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
             rows = rows_needed(panel, first_row, blend)
             with prefetch(
                 watch.timed("read", read_swaths(source, panel, rows)),
-                most_bytes=READ_AHEAD_BYTES,
+                most_bytes=read_ahead_bytes,
                 size_of=lambda swath: swath.nbytes,
             ) as swaths:
                 for swath in watch.waited("read", swaths):
@@ -205,6 +204,7 @@ def refuse_empty(valid_cells: int, name: str) -> None:
     """
     if valid_cells == 0:
         raise SceneError(
-            f"`{name}` holds no data: every pixel is nodata in all bands",
-            hint="check the bands and the nodata value with `mmearth info`",
+            f"`{name}` holds no data: every pixel is nodata in all bands, masked or "
+            "outside the area",
+            hint="check bands, nodata value, --mask and --aoi with `mmearth info`",
         )

@@ -58,6 +58,7 @@ def provenance(
             "scale": scene.scale,
             "shape_px": [scene.geobox.height, scene.geobox.width],
             "warnings": list(scene.warnings),
+            "notes": list(scene.notes),
         },
         "tiling": {
             "stride_px": outputs[-1].stride_px,

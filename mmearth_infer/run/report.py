@@ -89,6 +89,9 @@ class Report:
     warnings: tuple[str, ...]
     """What was said on the way."""
 
+    notes: tuple[str, ...] = ()
+    """What was chosen of the scene: an area, a mask."""
+
     def to_json(self) -> str:
         """Return the report as one line of JSON."""
         return msgspec.json.encode(self).decode()

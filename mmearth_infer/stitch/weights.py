@@ -1,8 +1,8 @@
 """How much each tile counts in each cell, along one axis at a time.
 
-On both sides of the border of two cores, weights ramp over the inner part of the halos.
-The outer part is dropped: cells so near a tile's edge are worse than none
-(docs/benchmarks/seams.md). Along one axis, with two cores of 6 cells, ramps of 2 cells
+On both sides of the border of two cores, weights ramp over the inner part of the halos,
+at most `MOST_RAMP_PX` wide. The rest is dropped: cells so near a tile's edge are worse
+than none (docs/benchmarks/seams.md). Along one axis, with two cores of 6 cells, ramps of 2 cells
 and linear weights:
 
     cells   0    1    2    3    4    5    6    7    8    9   10   11

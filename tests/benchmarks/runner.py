@@ -156,6 +156,7 @@ def run_for_nothing(scene: Path, out: Path) -> float:
                 panel_cells=PANEL_PX // STRIDE,
                 watch=Stopwatch(),
                 progress=NoProgress(),
+                read_ahead_bytes=512 * 2**20,
             )
             sink.finish()
         return time.perf_counter() - began

@@ -67,7 +67,7 @@ def test_a_box_is_that_part_of_the_whole_store(
     expected = np.where(share > 0, whole.to_numpy()[:, rows, cols], np.nan)
     np.testing.assert_array_equal(part.to_numpy(), expected)
     assert ran.report["valid_cells"] == (share > 0).sum()
-    assert any("rows 192 to 384" in note for note in ran.report["warnings"])
+    assert any("rows 192 to 384" in note for note in ran.report["notes"])
 
 
 def lon_lat(col: float, row: float) -> list[float]:
@@ -140,11 +140,13 @@ def test_info_tells_what_a_part_takes(tmp_path: Path, mmearth: Mmearth) -> None:
     assert facts["size"] == "320 x 384 px"
     assert facts["cells"] == "20 x 24 of 16 px"
     assert facts["bounds"] == [LEFT + 1280, TOP - 4480, LEFT + 5120, TOP - 1280]
-    assert any("for --aoi aoi.geojson (GeoJSON is in" in w for w in facts["warnings"])
+    assert any(
+        "for --aoi aoi.geojson (GeoJSON is in" in w for w in facts["chosen of it"]
+    )
     degrees = ",".join(f"{x:.6f}" for x in (*lon_lat(100, 300), *lon_lat(300, 100)))
     facts = mmearth("info", "demo", "--bbox", degrees, "--json").report
     assert facts["size"] == "256 x 256 px"
-    assert any("in longitude and latitude" in w for w in facts["warnings"])
+    assert any("in longitude and latitude" in w for w in facts["chosen of it"])
 
 
 def test_the_store_says_which_part_it_is(
@@ -154,7 +156,7 @@ def test_the_store_says_which_part_it_is(
     embed(mmearth, tmp_path / "s.zarr", echo_model, "--bbox", box)
     made = zarr.open_group(tmp_path / "s.zarr", mode="r").attrs["mmearth"]
     assert made["scene"]["shape_px"] == [64, 64]
-    assert any(f"--bbox {box}" in note for note in made["scene"]["warnings"])
+    assert any(f"--bbox {box}" in note for note in made["scene"]["notes"])
 
 
 @pytest.mark.parametrize(

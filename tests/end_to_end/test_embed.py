@@ -250,15 +250,17 @@ def test_memory_does_not_grow_with_the_scene(tmp_path: Path, echo_model: Path) -
         tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256}
         write_scene(scene, random_dn(height=rows, width=512), **tiled)
         out = tmp_path / f"{rows}.zarr"
-        program = (
-            "import sys; from mmearth_infer.read import geotiff; "
-            "geotiff.GDAL_CACHE_BYTES = 16 * 2**20; "
-            "from mmearth_infer.cli.main import cli; cli(sys.argv[1:])"
-        )
-        command = [sys.executable, "-c", program, "embed", scene, "-o", out, "-q"]
+        command = [sys.executable, "-m", "mmearth_infer.cli", "embed", scene, "-q"]
+        command += ["-o", out]
         command += ["--model", echo_model, "--window", "256", "--halo", "0", "--json"]
+        command += ["--read-ahead", "8"]
+        small = {**os.environ, "GDAL_CACHEMAX": "16"}
         done = subprocess.run(
-            [str(part) for part in command], check=True, capture_output=True, text=True
+            [str(part) for part in command],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=small,
         )
         report = mmearth_report(done.stdout)
         peaks.append(report["peak_rss_bytes"])

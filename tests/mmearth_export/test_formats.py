@@ -17,8 +17,9 @@ from mmearth_export.formats import FORMATS, SUFFIXES, Format
 from mmearth_export.precision import SUPPORTED, TOLERANCES, check_pair
 from mmearth_export.verify import passed
 from mmearth_infer.contract.bands import MMEARTH_BANDS
-from mmearth_infer.contract.manifest import Compared, Manifest, Precision
+from mmearth_infer.contract.manifest import Manifest, Precision
 from mmearth_infer.contract.normalize import pretraining_statistics
+from mmearth_infer.contract.verification import Compared
 from mmearth_infer.engine.open import open_model, read_file
 from mmearth_infer.errors import ModelError, StoreError
 from mmearth_infer.read.options import SceneOptions

@@ -7,13 +7,9 @@ from typing import Any
 import pytest
 
 from mmearth_infer.contract.bands import MMEARTH_BANDS
-from mmearth_infer.contract.manifest import (
-    Compared,
-    Verification,
-    manifest_from_json,
-    manifest_to_json,
-)
+from mmearth_infer.contract.manifest import manifest_from_json, manifest_to_json
 from mmearth_infer.contract.normalize import Statistics, pretraining_statistics
+from mmearth_infer.contract.verification import Compared, Verification
 from mmearth_infer.errors import ManifestError, ModelError
 from tests.helpers.data import DATA, needs_data
 from tests.helpers.models import echo_manifest, newer_manifest_text

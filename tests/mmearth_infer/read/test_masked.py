@@ -112,10 +112,10 @@ def test_the_fingerprint_tells_masks_apart() -> None:
 
 def test_the_scene_says_what_is_left_out() -> None:
     scene = MaskedSource(ClassedSource(), ["cloud", "shadow"]).scene
-    assert scene.warnings == (
+    assert scene.notes == (
         "pixels of SCL classes 0, 3, 8, 9, 10 count as nodata, for --mask cloud,shadow",
     )
-    assert replace(scene, warnings=()) == ClassedSource().scene
+    assert replace(scene, notes=()) == ClassedSource().scene
 
 
 def test_what_cannot_be_masked_is_refused_at_once() -> None:

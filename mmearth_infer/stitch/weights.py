@@ -2,8 +2,8 @@
 
 On both sides of the border of two cores, weights ramp over the inner part of the halos,
 at most `MOST_RAMP_PX` wide. The rest is dropped: cells so near a tile's edge are worse
-than none (docs/benchmarks/seams.md). Along one axis, with two cores of 6 cells, ramps of 2 cells
-and linear weights:
+than none (docs/benchmarks/seams.md). Along one axis, with two cores of 6 cells, ramps
+of 2 cells and linear weights:
 
     cells   0    1    2    3    4    5    6    7    8    9   10   11
     core    a    a    a    a    a    a    b    b    b    b    b    b

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmearth_infer.errors import WindowError
@@ -16,6 +16,7 @@ def axes(draw: st.DrawFn) -> tuple[int, int, int]:
     return draw(st.integers(1, 90)), draw(st.integers(2 * halo + 1, 40)), halo
 
 
+@settings(deadline=None)
 @given(axes())
 def test_spans(axis: tuple[int, int, int]) -> None:
     """The cores partition the axis; every tile lies within it and all have the same
@@ -51,6 +52,7 @@ def plans(draw: st.DrawFn) -> tuple[TilePlan, int, int]:
     return plan, height, width
 
 
+@settings(deadline=None)
 @given(plans())
 def test_cores_partition_the_image(case: tuple[TilePlan, int, int]) -> None:
     """Every cell that holds a pixel is kept once, cells beyond the scene never."""
@@ -69,6 +71,7 @@ def test_cores_partition_the_image(case: tuple[TilePlan, int, int]) -> None:
     assert plan.tile_count == len(plan.rows) * len(plan.cols)
 
 
+@settings(deadline=None)
 @given(case=plans(), factor=st.sampled_from([1, 2]), widest=st.integers(1, 50))
 def test_a_finer_grid(
     case: tuple[TilePlan, int, int], factor: int, widest: int
@@ -98,6 +101,7 @@ def test_a_finer_grid(
         assert panel.scaled(factor) == finer_panel
 
 
+@settings(deadline=None)
 @given(case=plans())
 def test_a_finer_grid_of_whole_cells_is_planned_alike(
     case: tuple[TilePlan, int, int],
@@ -116,6 +120,7 @@ def test_a_finer_grid_of_whole_cells_is_planned_alike(
     assert planned.scaled(2) == plan_tiles(stride_px=stride // 2, **lengths)
 
 
+@settings(deadline=None)
 @given(case=plans(), widest=st.integers(1, 50), multiple=st.integers(1, 7))
 def test_panels(case: tuple[TilePlan, int, int], widest: int, multiple: int) -> None:
     """The panels' cells partition the grid; a panel has every tile with a weight for
@@ -140,7 +145,7 @@ def test_panels(case: tuple[TilePlan, int, int], widest: int, multiple: int) -> 
 
 
 def plan(**change: int) -> TilePlan:
-    settings = {
+    lengths = {
         "height_px": 1068,
         "width_px": 1068,
         "stride_px": 16,
@@ -148,7 +153,7 @@ def plan(**change: int) -> TilePlan:
         "window_px": 448,
         "halo_px": 64,
     }
-    return plan_tiles(**(settings | change))
+    return plan_tiles(**(lengths | change))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +172,16 @@ def test_tilings_that_cannot_be(
     with pytest.raises(WindowError, match=message) as error:
         plan(**change)
     assert hint in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("halo", "multiple", "ramp"),
+    [(0, 16, 0), (16, 16, 16), (32, 16, 32), (96, 16, 32), (72, 24, 24), (128, 64, 64)],
+)
+def test_ramps(halo: int, multiple: int, ramp: int) -> None:
+    """A ramp is the halo, but at most 32 px, or one multiple of the model."""
+    found = plan(halo_px=halo, multiple_px=multiple, window_px=24 * multiple)
+    assert found.ramp_px == ramp
 
 
 def test_a_small_scene_is_one_small_tile() -> None:

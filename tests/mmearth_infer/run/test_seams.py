@@ -119,6 +119,7 @@ def test_medians_are_right_to_1_part_in_64() -> None:
     np.testing.assert_allclose(medians, expected, rtol=1 / 64)
 
 
+@settings(deadline=None)
 @given(
     shift=st.floats(-9, 9),
     factor=st.sampled_from([1e-3, 1.0, 300.0]),

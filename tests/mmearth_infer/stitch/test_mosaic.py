@@ -236,4 +236,4 @@ def test_memory_is_that_of_the_rows_between_two_strips() -> None:
         )
         mosaic = Mosaic(plan, channels=1, strip_rows=8, blend="linear")
         held.append(mosaic._rows)
-    assert held == [8 + 16 + 2, 8 + 16 + 2]
+    assert held == [8 + 12 + 8, 8 + 12 + 8]

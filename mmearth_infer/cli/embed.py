@@ -88,6 +88,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="Chunks as files, or sharded: fewer files, which GDAL cannot read.",
 )
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Measure how far tiles show: a seam index, and larger windows for a sample.",
+)
+@click.option(
+    "--report-picture",
+    type=click.Path(path_type=Path),
+    metavar="PICTURE.png",
+    help="Draw what --report finds (needs the `train` extra).",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a store, once done.")
 @click.option(
     "--resume",
@@ -151,5 +162,15 @@ def _summary(report: Report) -> str:
         f"{before} -> {report.store}, by {report.engine}\n"
         f"{report.elapsed_s:.1f} s ({report.megapixels_per_s:.2f} Mpx/s, "
         f"{report.square_km_per_s:.2f} km2/s), bound by {report.bound_by}{peak}\n"
-        f"busy, side by side: {stages}"
+        f"busy, side by side: {stages}{_seams(report)}"
     )
+
+
+def _seams(report: Report) -> str:
+    """Return a line about seams, if they were measured."""
+    if report.seams is None:
+        return ""
+    index, apart = report.seams["seam_index"], report.seams["apart_from_larger_window"]
+    said = "no borders of tiles" if index is None else f"seam index {index:.3f}"
+    beside = "" if apart is None else f", {apart:.2%} from larger windows"
+    return f"\n{said}{beside}"

@@ -87,9 +87,9 @@ def shown(path: str | Path) -> str:
 
 def gdal_settings(threads: int) -> rasterio.Env:
     """Return GDAL's settings; they hold for one thread, so each read brings them."""
-    cache = os.environ.get("GDAL_CACHEMAX", GDAL_CACHE_BYTES)
-    network = {key: say for key, say in HTTP_SETTINGS.items() if key not in os.environ}
-    return rasterio.Env(GDAL_NUM_THREADS=str(threads), GDAL_CACHEMAX=cache, **network)
+    ours = {**HTTP_SETTINGS, "GDAL_CACHEMAX": GDAL_CACHE_BYTES}
+    settings = {key: say for key, say in ours.items() if key not in os.environ}
+    return rasterio.Env(GDAL_NUM_THREADS=str(threads), **settings)
 
 
 def open_raster(

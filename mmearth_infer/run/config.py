@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path  # noqa: TC003 -- the type of a field
 from typing import Final
 
 from mmearth_infer.engine.choice import EngineChoice  # noqa: TC001 -- a field's type
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.errors import WindowError
+from mmearth_infer.errors import MissingExtraError, WindowError
 from mmearth_infer.grid.plan import Blend  # noqa: TC001 -- likewise
 from mmearth_infer.read.options import SceneOptions
 from mmearth_infer.write.encode import DtypeChoice  # noqa: TC001 -- likewise
@@ -70,6 +71,12 @@ class EmbedConfig:
     read_ahead_mb: int = 512
     """Pixels that are in use or wait, at most, in MB of 2**20 bytes."""
 
+    report: bool = False
+    """Measure how far tiles show in the store, once it is finished."""
+
+    report_picture: Path | None = None
+    """Where a picture of that goes; asks for it, too."""
+
     overwrite: bool = False
     """Replace a store that is there."""
 
@@ -86,8 +93,11 @@ class EmbedConfig:
 
         Raises:
             WindowError: Naming the flag and its value.
+            MissingExtraError: If a picture is asked for that nothing can draw.
 
         """
+        if self.report_picture is not None and find_spec("matplotlib") is None:
+            raise MissingExtraError("--report-picture", extra="train")
         if self.batch_size is not None and self.batch_size < 1:
             raise WindowError(f"--batch-size {self.batch_size} holds no tile")
         if self.read_ahead_mb < 0:

@@ -6,7 +6,7 @@ import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import MMEarthError
@@ -14,9 +14,11 @@ from mmearth_infer.read.source import open_sources
 from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
 from mmearth_infer.run.provenance import geoemb, job, provenance
 from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
+from mmearth_infer.run.seams import plan_of, report_seams
 from mmearth_infer.run.tiling import PANEL_PX, plan_scene, tiles_per_batch
 from mmearth_infer.write.encode import encoding_for
 from mmearth_infer.write.layout import Layer
+from mmearth_infer.write.open_store import open_store
 from mmearth_infer.write.work import Work
 from mmearth_infer.write.zarr_store import STORE, ZarrSink
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from mmearth_infer.engine.compiled import CompiledModel
     from mmearth_infer.run.config import EmbedConfig
     from mmearth_infer.run.pipeline import Progress
-    from mmearth_infer.seams import Scene
+    from mmearth_infer.seams import Scene, Source
 
 log = logging.getLogger("mmearth")
 
@@ -54,22 +56,9 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
     watch = Stopwatch()
     if not config.resume:
         Work(Path(config.out), STORE, overwrite=config.overwrite).check()
-    threads = config.threads or os.cpu_count() or 1
     with ExitStack() as stack:
         with watch.busy("open"):
-            model = open_model(
-                config.model,
-                engine=config.engine,
-                device=config.device,
-                threads=config.threads,
-                trusted=config.trust_model,
-            )
-            log.info(
-                "engine %s on %s: %s",
-                model.runtime.name,
-                model.runtime.device,
-                model.why,
-            )
+            model = _open_model(config)
             manifest = model.file.manifest
             outputs = manifest.outputs_of(config.stages)
             coarsest = outputs[-1]
@@ -78,15 +67,10 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                     config.scenes,
                     options=config.options,
                     wanted=manifest.bands,
-                    threads=threads,
+                    threads=config.threads or os.cpu_count() or 1,
                 )
             )
         scene = source.scene
-        notes = (*model.warnings, *scene.warnings)
-        for note in notes:
-            log.warning(note)
-        for note in scene.notes:
-            log.info(note)
         plan = plan_scene(
             scene.geobox,
             manifest,
@@ -94,9 +78,13 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             window_px=config.window_px,
             halo_px=config.halo_px,
         )
+        warnings = (*model.warnings, *scene.warnings)
         if 1 in (plan.height, plan.width):
-            notes = (*notes, SINGLE_ROW)
-            log.warning(SINGLE_ROW)
+            warnings = (*warnings, SINGLE_ROW)
+        for warning in warnings:
+            log.warning(warning)
+        for note in scene.notes:
+            log.info(note)
         batch_size = tiles_per_batch(
             config.batch_size, plan, device=model.runtime.device
         )
@@ -147,6 +135,9 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                 _say_what_is_kept(error, sink)
                 raise
         valid_cells = sink.done.valid_cells
+        elapsed_s = watch.elapsed_s
+        asked = config.report or config.report_picture is not None
+        seams = _seams(config, model, source) if asked else None
     return Report(
         store=str(config.out),
         scene=scene.name,
@@ -161,16 +152,47 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         tiles=plan.tile_count,
         window_px=plan.window_px,
         halo_px=plan.halo_px,
-        elapsed_s=watch.elapsed_s,
+        elapsed_s=elapsed_s,
         stage_s=watch.stage_s,
         waited_s=watch.waited_s,
         bound_by=watch.bound_by,
-        megapixels_per_s=scene.geobox.pixels / 1e6 / watch.elapsed_s,
-        square_km_per_s=scene.geobox.square_km / watch.elapsed_s,
+        megapixels_per_s=scene.geobox.pixels / 1e6 / elapsed_s,
+        square_km_per_s=scene.geobox.square_km / elapsed_s,
         peak_rss_bytes=peak_rss_bytes(),
-        warnings=notes,
+        warnings=warnings,
         notes=scene.notes,
+        seams=seams,
     )
+
+
+def _open_model(config: EmbedConfig) -> CompiledModel:
+    """Open the model, and say what runs it."""
+    model = open_model(
+        config.model,
+        engine=config.engine,
+        device=config.device,
+        threads=config.threads,
+        trusted=config.trust_model,
+    )
+    where = f"engine {model.runtime.name} on {model.runtime.device}"
+    log.info("%s: %s", where, model.why)
+    return model
+
+
+def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[str, Any]:
+    """Return how far tiles show in the coarsest map of the finished store."""
+    output = model.file.manifest.outputs_of(config.stages)[-1]
+    store = open_store(Path(config.out), stage=output.stage)
+    found = report_seams(
+        store,
+        source=source,
+        one_map=model.engine(level=source.scene.level, output=output),
+    )
+    if config.report_picture is not None:
+        from mmearth_infer.run.seam_picture import save_picture  # noqa: PLC0415 -- an extra
+
+        save_picture(found, plan_of(store), config.report_picture)
+    return found.to_json()
 
 
 def _layers(

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -91,6 +91,9 @@ class Report:
 
     notes: tuple[str, ...] = ()
     """What was chosen of the scene: an area, a mask."""
+
+    seams: dict[str, Any] | None = None
+    """How far tiles show (`run.seams.SeamReport`); None if it was not asked."""
 
     def to_json(self) -> str:
         """Return the report as one line of JSON."""

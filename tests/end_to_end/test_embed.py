@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +324,28 @@ def test_several_stages_and_types(tmp_path: Path, mmearth: Mmearth) -> None:
     assert "has no int8 scale for stage 4" in missing.stderr
     pixel = tmp_path / "pixel.zarr"
     assert mmearth("embed", "demo", "-o", pixel, "--dtype", "int8-pixel").code == 0
+
+
+def test_the_report_of_seams(tmp_path: Path, mmearth: Mmearth) -> None:
+    """The echo model has none; the picture is one; one window has no border."""
+    model = write_echo_model(tmp_path / "m.onnx")
+    args = ["--model", model, "--window", "256", "--halo", "16", "--json"]
+    ran = mmearth("embed", "demo", "-o", tmp_path / "s.zarr", "--report", *args)
+    assert ran.code == 0, ran.stderr
+    seams = ran.report["seams"]
+    assert seams["apart_from_larger_window"] < 1e-6
+    assert 0.8 < seams["seam_index"] < 1.2
+    out = tmp_path / "whole.zarr"
+    whole = mmearth("embed", "demo", "-o", out, "--report", "--window", "1024")
+    assert "no borders of tiles" in whole.stderr
+    silent = mmearth("embed", "demo", "-o", tmp_path / "t.zarr", *args)
+    assert silent.report["seams"] is None
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is an extra")
+def test_the_picture_of_seams(tmp_path: Path, mmearth: Mmearth) -> None:
+    picture = tmp_path / "seams.png"
+    args = ["--window", "256", "--halo", "16", "--report-picture", picture]
+    assert mmearth("embed", "demo", "-o", tmp_path / "s.zarr", *args).code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 5000

@@ -7,14 +7,13 @@ atto/16 with golden weights, the scene the Major TOM scene mirrored into 2 x 2, 
 `seam` is the seam index over that of the untiled map at the same borders: 1 is no seam,
 whatever the scene has there. `error` is the RMS difference to the untiled map over that
 map's standard deviation, `near` likewise of the cells within a halo, or 32 px, of a
-border. Seconds are medians over turns; all models and tilings take turns, as the
-machine may be busy with other things. The last line is JSON.
+border. Seconds are of the fastest turn; all models and tilings take turns, as the
+machine may be busy with other things, which only ever slow. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -230,7 +229,7 @@ def build(folder: Path, grn: str) -> Path:
 
 def show(row: Row) -> None:
     """Print the lines of a row."""
-    computed = tile_pixels(row) / 1e6 / statistics.median(row.seconds)
+    computed = tile_pixels(row) / 1e6 / min(row.seconds)
     for figures in row.figures:
         print(
             f"| {row.window} | {row.halo} | {figures.blend} | {computed:.2f} "

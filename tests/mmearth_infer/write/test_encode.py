@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import rasterio
 import rioxarray  # noqa: F401 -- adds `.rio`
 import xarray
 from hypothesis import given
@@ -134,3 +135,36 @@ def test_several_stages_are_stores_side_by_side(tmp_path: Path) -> None:
             assert found.rio.transform().a == 160 / factor
             assert found.rio.transform().c == 600_000
             assert float(found[0, 0, -1]) == 1
+
+
+@pytest.mark.skipif(
+    tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) < (3, 12),
+    reason=f"GDAL {rasterio.__gdal_version__} opens no Zarr v3 array; 3.12 does",
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gdal_opens_every_type(dtype: DtypeChoice, tmp_path: Path) -> None:
+    """As one raster with its place and nodata; of several stages each by its path."""
+    out = tmp_path / "s.zarr"
+    layers = [layer(dtype=dtype)]
+    with open_sink(out, layers=layers) as sink:
+        for strip in strips(7, rows=sink.chunk_cells):
+            sink.write([strip])
+        sink.finish()
+    with rasterio.open(out) as raster:
+        assert raster.count == CHANNELS
+        assert raster.dtypes[0] == dtype.partition("-")[0]
+        assert (raster.transform.a, raster.transform.c) == (160, 600_000)
+        assert raster.crs == "EPSG:32633"
+        nodata = layers[0].encoding.nodata
+        np.testing.assert_equal(raster.nodata, nodata)
+        np.testing.assert_equal(raster.read(1)[0, 0], nodata)
+    with open_sink(
+        tmp_path / "two.zarr",
+        layers=[layer(dtype=dtype, stage="stage3"), layer(dtype=dtype, stage="stage4")],
+    ) as sink:
+        for strip in strips(7, rows=sink.chunk_cells):
+            sink.write([strip, strip])
+        sink.finish()
+    with rasterio.open(tmp_path / "two.zarr" / "stage4") as raster:
+        assert raster.count == CHANNELS
+        assert (raster.transform.a, raster.transform.c) == (160, 600_000)

@@ -17,8 +17,9 @@ A kill at any moment leaves one of few states, and each is put right by the next
 
 from __future__ import annotations
 
+import re
 import shutil
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from mmearth_infer.disk import (
     check_output,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from mmearth_infer.write.ledger import Done, Job
 
 
+_ADDRESS: Final = re.compile(r"[a-z0-9]{2,}:/")  # click makes one slash of two
+
+
 class Work:
     """A folder that is being made, and may be gone on with after a kill."""
 
@@ -53,6 +57,11 @@ class Work:
             StoreError: If something is there that may not be replaced.
 
         """
+        if _ADDRESS.match(str(out)):
+            raise StoreError(
+                f"`{out}` is an address: a {kind.name} is written to a disk only",
+                hint="write it here and copy it: `aws s3 sync`, `gsutil rsync`",
+            )
         with disk_errors(out):
             self.out = out.resolve()
         self.partial = self.out.with_name(f"{self.out.name}.partial")

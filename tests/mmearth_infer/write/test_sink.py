@@ -246,3 +246,13 @@ def test_nothing_but_our_own_stores_is_ever_removed(tmp_path: Path, name: str) -
     with pytest.raises(StoreError, match="not a store made by mmearth"):
         open_sink(tmp_path / "s.zarr", overwrite=True)
     assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/s.zarr", "https://host/s.zarr"])
+def test_addresses_are_not_folders(address: str, tmp_path: Path) -> None:
+    """Nothing called `s3:` appears beside the user's files."""
+    for path in (address, Path(address)):
+        with pytest.raises(StoreError, match="is an address") as caught:
+            open_sink(path)  # type: ignore[arg-type]
+        assert "copy it" in (caught.value.hint or "")
+    assert names(tmp_path) == []

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_infer.cli.options import (
+    json_option,
+    store_argument,
+    store_stage_option,
+    verbosity,
+)
 from mmearth_infer.view.cog import write_cog
 
 
@@ -32,7 +37,7 @@ class _Channels(click.ParamType):  # type: ignore[type-arg]  # generic from clic
 
 
 @click.command()
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.option(
     "-o",
     "--out",
@@ -41,11 +46,7 @@ class _Channels(click.ParamType):  # type: ignore[type-arg]  # generic from clic
     metavar="OUT.tif",
     help="Where the file goes.",
 )
-@click.option(
-    "--stage",
-    type=click.IntRange(1, 4),
-    help="Stage of the encoder. Default: the deepest the store holds.",
-)
+@store_stage_option
 @click.option(
     "--channels",
     type=_Channels(),

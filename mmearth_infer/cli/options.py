@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -179,6 +180,14 @@ stages_option = click.option(
     multiple=True,
     help="Stage of the encoder; may be given several times. Default: the deepest the "
     "model gives.",
+)
+
+store_argument = click.argument("store", type=click.Path(path_type=Path))
+
+store_stage_option = click.option(
+    "--stage",
+    type=click.IntRange(1, 4),
+    help="Stage of the encoder. Default: the deepest the store holds.",
 )
 
 json_option = click.option(

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import click
 
-from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_infer.cli.options import (
+    json_option,
+    store_argument,
+    store_stage_option,
+    verbosity,
+)
 from mmearth_infer.view.pool import pool
 
 
 @click.command(name="pool")
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.option(
     "-o",
     "--out",
@@ -28,11 +33,7 @@ from mmearth_infer.view.pool import pool
     metavar="PX",
     help="Side of a square in pixels of the scene, a multiple of a cell.",
 )
-@click.option(
-    "--stage",
-    type=click.IntRange(1, 4),
-    help="Stage of the encoder. Default: the deepest the store holds.",
-)
+@store_stage_option
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @json_option
 @verbosity

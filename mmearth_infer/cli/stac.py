@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_infer.cli.options import json_option, store_argument, verbosity
 from mmearth_infer.view.stac_item import write_item
 
 
 @click.command(name="stac")
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.option(
     "--datetime",
     "taken",

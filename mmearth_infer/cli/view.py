@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_infer.cli.options import (
+    json_option,
+    store_argument,
+    store_stage_option,
+    verbosity,
+)
 from mmearth_infer.view.draw import MAX_PX, ViewConfig, Viewed, view
 from mmearth_infer.view.sample import SAMPLE_CELLS
 from mmearth_infer.view.similarity import Place
@@ -29,7 +34,7 @@ class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own be
 
 
 @click.command(name="view")
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @click.option(
     "-o",
     "--out",
@@ -38,11 +43,7 @@ class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own be
     metavar="PICTURE",
     help="Where the picture goes: .png with a world file, or .tif, a GeoTIFF.",
 )
-@click.option(
-    "--stage",
-    type=click.IntRange(1, 4),
-    help="Stage of the encoder. Default: the deepest the store holds.",
-)
+@store_stage_option
 @click.option(
     "--similar-to",
     type=_Pair(),

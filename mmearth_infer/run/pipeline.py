@@ -10,7 +10,6 @@ What is written is in the ledger once it is on the disk, and is not computed aga
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,17 +17,17 @@ from mmearth_infer.errors import ModelError, SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
 from mmearth_infer.feed.prefetch import prefetch
 from mmearth_infer.grid.plan import cells_up_to
+from mmearth_infer.run.behind import Behind
 from mmearth_infer.stitch.mosaic import Mosaic
 from mmearth_infer.stitch.weights import rows_needed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from mmearth_infer.grid.plan import Blend, TilePlan
+    from mmearth_infer.grid.plan import Blend, Tile, TilePlan
     from mmearth_infer.run.report import Stopwatch
     from mmearth_infer.seams import Batch, Engine, Sink, Source, Strip, Swath
 
@@ -114,31 +113,14 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     )
     valid_cells = done_cells = 0
 
-    def write(strips: Sequence[Strip]) -> None:
-        with watch.busy("write"):
-            sink.write(strips)
-
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer:
-        written: Future[None] | None = None
+    with Behind(sink, watch) as writer:
         for panel in plan.panels(
             widest=panel_cells, multiple=sink.chunk_cells, blend=blend
         ):
             first_row = sink.first_row(panel.first_col)
             progress.skip(done_cells + first_row * panel.width)
-            if first_row == panel.height:
-                done_cells += panel.cell_count
-                continue
-            mosaics = [
-                Mosaic(
-                    panel.scaled(shape.factor),
-                    channels=shape.channels,
-                    strip_rows=sink.chunk_cells * shape.factor,
-                    blend=blend,
-                    first_row=first_row * shape.factor,
-                )
-                for shape in maps
-            ]
             rows = rows_needed(panel, first_row, blend)
+            mosaics = _mosaics(panel, maps, sink.chunk_cells, blend, first_row)
             with prefetch(
                 watch.timed("read", read_swaths(source, panel, rows)),
                 most_bytes=read_ahead_bytes,
@@ -151,24 +133,45 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
                         with watch.busy("compute"):
                             features = _compute(engine, batch, plan.stride_px)
                         with watch.busy("stitch"):
-                            for mosaic, shape, features_NDhw in zip(
-                                mosaics, maps, features, strict=True
+                            for mosaic, tiles, features_NDhw in zip(
+                                mosaics, _tiles(batch, maps), features, strict=True
                             ):
-                                tiles = [t.scaled(shape.factor) for t in batch.tiles]
                                 mosaic.place(tiles, features_NDhw)
                         progress.reach(done_cells + cells_up_to(batch.tiles[-1], panel))
                     for strips in _finish(mosaics, maps, swath):
                         valid_cells += int((strips[-1].valid_hW > 0).sum())
-                        if written is not None:
-                            with watch.waiting("write"):
-                                written.result()
-                        written = writer.submit(write, strips)
+                        writer.write(strips)
             done_cells += panel.cell_count
             progress.reach(done_cells)
-        if written is not None:
-            with watch.waiting("write"):
-                written.result()
+        writer.wait()
     return valid_cells
+
+
+def _mosaics(
+    panel: TilePlan,
+    maps: Sequence[MapShape],
+    strip_rows: int,
+    blend: Blend,
+    first_row: int,
+) -> list[Mosaic]:
+    """Return what gathers each map, from a row of the coarsest on; none at the end."""
+    if first_row == panel.height:
+        return []
+    return [
+        Mosaic(
+            panel.scaled(shape.factor),
+            channels=shape.channels,
+            strip_rows=strip_rows * shape.factor,
+            blend=blend,
+            first_row=first_row * shape.factor,
+        )
+        for shape in maps
+    ]
+
+
+def _tiles(batch: Batch, maps: Sequence[MapShape]) -> list[list[Tile]]:
+    """Return the tiles of a batch on the grid of each map."""
+    return [[tile.scaled(shape.factor) for tile in batch.tiles] for shape in maps]
 
 
 def _compute(

@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 @click.option(
     "--blend",
     type=click.Choice(get_args(Blend)),
-    default="none",
-    show_default=True,
-    help="What becomes of halos: dropped, or blended with the neighbours' tiles.",
+    help="What becomes of halos: dropped, or blended with the neighbours' tiles. "
+    "Default: linear with window GRN, cosine with frozen GRN, none where the halo is "
+    "all that a cell sees.",
 )
 @scene_options
 @click.option(

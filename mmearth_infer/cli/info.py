@@ -176,7 +176,7 @@ def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
         with open_source(file, options=options, wanted=manifest.bands) as source:
             scene = source.scene
     plan = plan_scene(
-        scene.geobox, manifest, output, window_px=window_px, halo_px=halo_px
+        scene.geobox, manifest, [output], window_px=window_px, halo_px=halo_px
     )
     return {
         "kind": "scene",

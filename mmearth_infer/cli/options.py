@@ -124,8 +124,8 @@ tiling_options = (
         "halo_px",
         type=int,
         metavar="PX",
-        help="Margin of a tile that is dropped. Default: 64, at most an eighth of "
-        "the window.",
+        help="Margin of a tile that is dropped or blended. Default: 64, with frozen "
+        "GRN 96, at most a seventh of the window.",
     ),
 )
 """Options about the tiling."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmearth_infer.cli.options import json_option, store_argument, verbosity
 from mmearth_infer.view.stac_item import write_item
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(name="stac")

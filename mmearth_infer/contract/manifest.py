@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """Arithmetic of a model's matrix products."""
 
+GrnScope = Literal["window", "batch", "frozen"]
+"""What the norm of GRN is taken over."""
+
 SCHEMA: Final = 1
 """Version of the manifest this code writes, and the newest it reads."""
 
@@ -92,7 +95,7 @@ class Architecture:
 class Grn:
     """How the model's global response normalisation behaves."""
 
-    scope: Literal["window", "batch", "frozen"]
+    scope: GrnScope
     """What its norm is taken over."""
 
     eps: float

@@ -48,7 +48,7 @@ class EmbedConfig:
     """Side of a tile; None for `run.tiling.DEFAULT_WINDOW_PX`."""
 
     halo_px: int | None = None
-    """Margin of a tile that is dropped; None for `run.tiling.DEFAULT_HALO_PX`."""
+    """Margin of a tile that is dropped; None for that of the model's GRN."""
 
     batch_size: int | None = None
     """Tiles a batch; None for as many as `run.tiling.BATCH_PIXELS` hold."""
@@ -56,8 +56,8 @@ class EmbedConfig:
     threads: int = 0
     """Threads of engine and decoder; 0 for one a core."""
 
-    blend: Blend = "none"
-    """How tiles that overlap make one map."""
+    blend: Blend | None = None
+    """How tiles that overlap make one map; None for what suits the model's GRN."""
 
     dtype: DtypeChoice = "float32"
     """How embeddings are kept."""

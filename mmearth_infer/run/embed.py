@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
 from mmearth_infer.run.provenance import geoemb, job, provenance
 from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
 from mmearth_infer.run.seams import plan_of, report_seams
-from mmearth_infer.run.tiling import PANEL_PX, plan_scene, tiles_per_batch
+from mmearth_infer.run.tiling import PANEL_PX, blend_for, plan_scene, tiles_per_batch
 from mmearth_infer.write.encode import encoding_for
 from mmearth_infer.write.layout import Layer
 from mmearth_infer.write.open_store import open_store
@@ -74,7 +75,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         plan = plan_scene(
             scene.geobox,
             manifest,
-            coarsest,
+            outputs,
             window_px=config.window_px,
             halo_px=config.halo_px,
         )
@@ -85,10 +86,11 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             log.warning(warning)
         for note in scene.notes:
             log.info(note)
+        blend = blend_for(config.blend, manifest, outputs, halo_px=plan.halo_px)
         batch_size = tiles_per_batch(
             config.batch_size, plan, device=model.runtime.device
         )
-        said = provenance(model, scene, outputs, plan, config)
+        said = provenance(model, scene, outputs, plan, replace(config, blend=blend))
         sink = ZarrSink(
             config.out,
             layers=_layers(model, scene, outputs, config),
@@ -125,7 +127,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                     panel_cells=PANEL_PX // plan.stride_px,
                     watch=watch,
                     progress=progress or NoProgress(),
-                    blend=config.blend,
+                    blend=blend,
                     read_ahead_bytes=config.read_ahead_mb * 2**20,
                 )
                 refuse_empty(sink.done.valid_cells, scene.name)
@@ -152,6 +154,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         tiles=plan.tile_count,
         window_px=plan.window_px,
         halo_px=plan.halo_px,
+        blend=blend,
         elapsed_s=elapsed_s,
         stage_s=watch.stage_s,
         waited_s=watch.waited_s,

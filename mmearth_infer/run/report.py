@@ -63,7 +63,10 @@ class Report:
     """Side of a tile."""
 
     halo_px: int
-    """Margin of a tile that was dropped."""
+    """Margin of a tile that was dropped, or blended."""
+
+    blend: str
+    """How tiles that overlap made one map."""
 
     elapsed_s: float
     """Wall time from opening the scene to the finished store."""

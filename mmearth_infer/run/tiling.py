@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Final
 from mmearth_infer.grid.plan import TilePlan, plan_tiles
 
 if TYPE_CHECKING:
-    from mmearth_infer.contract.manifest import Manifest, Output
+    from collections.abc import Mapping, Sequence
+
+    from mmearth_infer.contract.manifest import GrnScope, Manifest, Output
     from mmearth_infer.grid.geobox import GeoBox
+    from mmearth_infer.grid.plan import Blend
 
 BATCH_PIXELS: Final = 224 * 224
 """Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
@@ -17,11 +20,24 @@ GPU_BATCH_PIXELS: Final = 8 * 672 * 672
 """Likewise on a GPU. Not measured, for want of one: a guess at what keeps it busy."""
 
 DEFAULT_WINDOW_PX: Final = 672
-"""Side of a tile when it is not given (docs/benchmarks/defaults.md)."""
+"""Side of a tile when it is not given (docs/benchmarks/{defaults,seams}.md)."""
 
-DEFAULT_HALO_PX: Final = 64
-"""Halo when it is not given (docs/benchmarks/defaults.md)."""
+DEFAULT_HALO_PX: Final[Mapping[GrnScope, int]] = {
+    "window": 64,
+    "batch": 64,
+    "frozen": 96,
+}
+"""Halo when it is not given, by the scope of GRN (docs/adr/0015)."""
 
+DEFAULT_BLEND: Final[Mapping[GrnScope, Blend]] = {
+    "window": "linear",
+    "batch": "linear",
+    "frozen": "cosine",
+}
+"""Blending when it is not given, where the halo is not all that a cell sees."""
+
+MOST_HALO: Final = 7
+"""A default halo is at most one part of so many of the window."""
 
 PANEL_PX: Final = 16_384
 """Widest part of a scene that is worked on at once; wider ones go panel by panel.
@@ -34,22 +50,23 @@ up to one panel, and no further (docs/benchmarks/defaults.md).
 def plan_scene(
     box: GeoBox,
     manifest: Manifest,
-    output: Output,
+    outputs: Sequence[Output],
     *,
     window_px: int | None,
     halo_px: int | None,
 ) -> TilePlan:
     """Plan the tiles of a scene for a model.
 
-    A default halo is at most an eighth of the window; a default window is rounded up
-    to what the model's tiles must be multiples of.
+    A default halo is at most a seventh of the window, and with frozen GRN no larger
+    than what a cell sees; a default window is rounded up to what the model's tiles
+    must be multiples of.
 
     Args:
         box: Grid of the scene's pixels.
         manifest: The model's.
-        output: The output that is wanted.
+        outputs: The outputs that are wanted, the coarsest last.
         window_px: Side of a tile; None for the default.
-        halo_px: Margin of a tile that is dropped; None for the default.
+        halo_px: Margin of a tile; None for the default.
 
     Raises:
         WindowError: If they do not fit the model.
@@ -59,15 +76,37 @@ def plan_scene(
     if window_px is None:
         window_px = -(-DEFAULT_WINDOW_PX // multiple_px) * multiple_px
     if halo_px is None:
-        halo_px = min(DEFAULT_HALO_PX, window_px // 8) // multiple_px * multiple_px
+        halo_px = min(DEFAULT_HALO_PX[manifest.grn.scope], window_px // MOST_HALO)
+        if manifest.grn.scope == "frozen":
+            halo_px = min(halo_px, reach_px(outputs) + multiple_px - 1)
+        halo_px = halo_px // multiple_px * multiple_px
     return plan_tiles(
         height_px=box.height,
         width_px=box.width,
-        stride_px=output.stride_px,
+        stride_px=outputs[-1].stride_px,
         multiple_px=multiple_px,
         window_px=window_px,
         halo_px=halo_px,
     )
+
+
+def blend_for(
+    asked: Blend | None, manifest: Manifest, outputs: Sequence[Output], *, halo_px: int
+) -> Blend:
+    """Return how tiles that overlap make one map: as asked, or the default.
+
+    Where a halo holds all that a cell sees, cores side by side are exact.
+    """
+    if asked is not None:
+        return asked
+    scope = manifest.grn.scope
+    exact = scope == "frozen" and halo_px >= reach_px(outputs)
+    return "none" if exact else DEFAULT_BLEND[scope]
+
+
+def reach_px(outputs: Sequence[Output]) -> int:
+    """Return how far beyond a cell pixels reach it, the most of all outputs."""
+    return max(output.receptive_radius_px for output in outputs)
 
 
 def tiles_per_batch(asked: int | None, plan: TilePlan, *, device: str = "cpu") -> int:

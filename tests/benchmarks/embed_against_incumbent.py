@@ -33,7 +33,7 @@ from mmearth_infer.run.tiling import DEFAULT_HALO_PX, DEFAULT_WINDOW_PX
 from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig
 from tests.helpers.data import MAJORTOM
 
-SETTINGS = ((112, 0), (224, 0), (DEFAULT_WINDOW_PX, DEFAULT_HALO_PX))
+SETTINGS = ((112, 0), (224, 0), (DEFAULT_WINDOW_PX, DEFAULT_HALO_PX["window"]))
 """Window and halo: the training crop, twice that, and the default."""
 
 
@@ -135,6 +135,7 @@ def measure(
                     model=model,
                     window_px=window_px,
                     halo_px=halo_px,
+                    blend="none",
                     overwrite=True,
                 )
                 began = time.perf_counter()

@@ -111,7 +111,7 @@ def plan_of(source: Source) -> TilePlan:
         stride_px=STRIDE,
         multiple_px=STRIDE,
         window_px=DEFAULT_WINDOW_PX,
-        halo_px=DEFAULT_HALO_PX,
+        halo_px=DEFAULT_HALO_PX["frozen"],
     )
 
 
@@ -171,7 +171,7 @@ def engine_alone(scene: Path, model: Path) -> float:
         plan = plan_of(source)
         engine = compiled.engines(level="l2a", outputs=[output])
         for swath in read_swaths(source, plan, plan.rows):
-            batches = list(cut_batches(swath, plan, size=1, blend="none"))
+            batches = list(cut_batches(swath, plan, size=1, blend="cosine"))
             began = time.perf_counter()
             for batch in batches:
                 engine(batch.dn_NCHW)

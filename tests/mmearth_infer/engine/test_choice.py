@@ -226,7 +226,7 @@ def test_bound_memory_gives_the_same() -> None:
     runtime = model.runtime
     assert isinstance(runtime, OrtRuntime)
     np.testing.assert_array_equal(
-        runtime._run_bound("stage4", feeds), runtime.run("stage4", feeds)
+        runtime._run_bound(["stage4"], feeds), runtime.run(["stage4"], feeds)
     )
 
 

@@ -137,7 +137,7 @@ def test_provenance_has_no_clock_and_no_path(
     made = json.loads((out / "zarr.json").read_text())["attributes"]["mmearth"]
     assert made["complete"] is True
     assert made["scene"]["name"] == scene.name
-    assert made["tiling"]["halo_px"] == 64
+    assert made["tiling"]["halo_px"] == 0
     assert str(scene.parent) not in json.dumps(made)
 
 

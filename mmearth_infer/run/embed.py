@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mmearth_infer.engine.open import open_model
-from mmearth_infer.errors import MMEarthError
+from mmearth_infer.errors import MMEarthError, ModelError
 from mmearth_infer.read.source import open_sources
 from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
 from mmearth_infer.run.provenance import geoemb, job, provenance
@@ -186,11 +186,12 @@ def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[st
     """Return how far tiles show in the coarsest map of the finished store."""
     output = model.file.manifest.outputs_of(config.stages)[-1]
     store = open_store(Path(config.out), stage=output.stage)
-    found = report_seams(
-        store,
-        source=source,
-        one_map=model.engine(level=source.scene.level, output=output),
-    )
+    one_map = model.engine(level=source.scene.level, output=output)
+    try:
+        found = report_seams(store, source=source, one_map=one_map)
+    except ModelError as error:  # larger windows than it was built for, or has room for
+        log.warning("no larger windows were computed: %s", error)
+        found = report_seams(store)
     if config.report_picture is not None:
         from mmearth_infer.run.seam_picture import save_picture  # noqa: PLC0415 -- an extra
 

@@ -40,7 +40,8 @@ def test_pixels_in_features_out() -> None:
     assert (model.runtime.name, model.runtime.device) == ("tensorrt", "cuda:0")
     assert "never run" in model.warnings[-1]
     output = model.file.manifest.output(None)
-    engine = model.engine(level="l2a", output=output, largest=(2, 96, 64))
+    model.engines(level="l2a", outputs=[output], largest=(2, 96, 64))
+    engine = model.engine(level="l2a", output=output)
     reference = open_model(BUILTIN_MODEL, engine="onnxruntime", device="cpu")
     expected = reference.engine(level="l2a", output=output)
     assert model.runtime.axes() == reference.runtime.axes()

@@ -19,10 +19,10 @@ def prefetch(
 ) -> Iterator[Iterator[T]]:
     """Compute items while others are in use.
 
-    The item in use and those that wait hold at most `most_bytes`, and the one being
-    computed comes on top; but one item is always ahead, however large it is. An error
-    of the iterator is raised where its item would have come. Leaving the block waits
-    for the item under way and asks no more.
+    The item in use, those that wait and the one being computed, taken to be as large as
+    the one before it, hold at most `most_bytes`; but one item is always ahead, however
+    large it is. An error of the iterator is raised where its item would have come.
+    Leaving the block waits for the item under way and asks no more.
 
     Args:
         items: What is computed, in a thread of its own.
@@ -46,7 +46,7 @@ class _Ahead(Generic[T]):
     ) -> None:
         self._items, self._most_bytes, self._size_of = items, most_bytes, size_of
         self._waiting: deque[T] = deque()
-        self._held_bytes = 0
+        self._held_bytes = self._last_bytes = 0
         self._error: BaseException | None = None
         self._ended = self._stopped = False
         self._changed = Condition()
@@ -62,7 +62,8 @@ class _Ahead(Generic[T]):
                     break
                 with self._changed:
                     self._waiting.append(item)
-                    self._held_bytes += self._size_of(item)
+                    self._last_bytes = self._size_of(item)
+                    self._held_bytes += self._last_bytes
                     self._changed.notify_all()
                 del item
         except BaseException as error:  # noqa: BLE001 -- raised by `taken`
@@ -78,7 +79,7 @@ class _Ahead(Generic[T]):
                 lambda: (
                     self._stopped
                     or not self._waiting
-                    or self._held_bytes < self._most_bytes
+                    or self._held_bytes + self._last_bytes <= self._most_bytes
                 )
             )
             return not self._stopped

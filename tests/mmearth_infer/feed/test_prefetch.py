@@ -30,7 +30,7 @@ def test_items_come_in_order_and_hold_what_they_may(
     def items() -> Iterator[int]:
         nonlocal made
         for n, size in enumerate(sizes):
-            held = sum(sizes[max(len(taken) - 1, 0) : n])
+            held = sum(sizes[len(taken) : n])
             assert held + sizes[max(n - 1, 0)] <= most or n <= len(taken) + 1
             made += 1
             yield size

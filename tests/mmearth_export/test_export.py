@@ -80,9 +80,9 @@ def test_golden_outputs_through_onnx_runtime(golden_model: Path) -> None:
     # All above 0, or a pixel would count as missing; 8 costs 5e-7 of rounding.
     model = open_model(cut)
     numbers = Statistics(mean=(8.0,) * 12, std=(1.0,) * 12)
-    engine = BoundEngine(model.runtime, numbers, model.file.manifest.output(4))
+    engine = BoundEngine(model.runtime, numbers, [model.file.manifest.output(4)])
     golden = np.load(GOLDEN / "dense_atto_patch16.npz")["padded_map"]
-    ours = engine(golden_input() + np.float32(8))
+    (ours,) = engine(golden_input() + np.float32(8))
     apart = np.abs(ours - golden).max() / np.abs(golden).max()
     assert apart < 1e-5
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from affine import Affine
 
-from mmearth_export.calibrate import WINDOW_PX, freeze, read_windows
+from mmearth_export.calibrate import WINDOW_PX, freeze, int8_scales, read_windows
 from mmearth_export.fold import grn_into_linear, norm_into_conv, norm_into_linear
 from mmearth_export.wrapper import ExportEncoder
 from mmearth_infer.contract.bands import MMEARTH_BANDS
@@ -172,3 +172,19 @@ def test_the_command_line(tmp_path: Path, mmearth: Callable[..., Ran]) -> None:
     assert model.file.manifest.grn.source == ran.report["grn"]["source"]
     assert model.file.manifest.verification is not None
     assert "frozen" in mmearth("info", out).stdout
+
+
+def test_the_scale_of_int8_holds_nearly_all_values() -> None:
+    """127 steps are the value that one of ten thousand exceeds, stage by stage."""
+    encoder = small("window")
+    given = windows()
+    scales = int8_scales(encoder, given, (2, 4))
+    assert set(scales) == {2, 4}
+    with torch.inference_mode():
+        maps = [encoder.forward_stages(x, deepest=4) for x in given]
+    for stage, scale in scales.items():
+        sizes = [np.abs(found[stage - 1].numpy()).ravel() for found in maps]
+        beyond = max(float((size > 127 * scale).mean()) for size in sizes)
+        assert beyond <= 1.5e-4
+        largest = max(float(size.max()) for size in sizes)
+        assert 0.5 * largest <= 127 * scale <= largest * 1.0001

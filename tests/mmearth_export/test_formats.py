@@ -197,7 +197,7 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"m\.bin` exists already"):
         check_place(tmp_path / "m.xml", "openvino", overwrite=False)
     with pytest.raises(ModelError, match="measured on scenes"):
-        ExportConfig(checkpoint=tmp_path, out=tmp_path / "m.onnx", calibrate=("demo",))
+        ExportConfig(checkpoint=tmp_path, out=tmp_path / "m.onnx", grn="frozen")
 
 
 def test_what_is_there_is_replaced_whole(tmp_path: Path) -> None:

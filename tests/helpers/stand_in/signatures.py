@@ -89,6 +89,7 @@ def _fits(value: Any, kind: str) -> bool:
         "bool": (bool,),
         "tuple": (tuple,),
         "typing_extensions.Buffer": (bytes, bytearray, memoryview),
+        "collections.abc.Buffer": (bytes, bytearray, memoryview),  # from 3.12 on
         "tensorrt_bindings.tensorrt.Dims": (tuple, list),
     }
     if kind in simple:

@@ -184,7 +184,7 @@ def test_the_scale_of_int8_holds_nearly_all_values() -> None:
         maps = [encoder.forward_stages(x, deepest=4) for x in given]
     for stage, scale in scales.items():
         sizes = [np.abs(found[stage - 1].numpy()).ravel() for found in maps]
-        beyond = max(float((size > 127 * scale).mean()) for size in sizes)
-        assert beyond <= 1.5e-4
+        for size in sizes:  # of so few values one may be beyond
+            assert (size > 127 * scale).sum() <= 1 + 1e-4 * size.size
         largest = max(float(size.max()) for size in sizes)
         assert 0.5 * largest <= 127 * scale <= largest * 1.0001

@@ -42,8 +42,8 @@ MOST_HALO: Final = 7
 PANEL_PX: Final = 16_384
 """Widest part of a scene that is worked on at once; wider ones go panel by panel.
 
-A Sentinel-2 tile, 10 980 px, is one panel and takes 1.2 GB; memory grows with the width
-up to one panel, and no further (docs/benchmarks/defaults.md).
+A Sentinel-2 tile, 10 980 px, is one panel and takes 1.6 GB; memory grows with the width
+up to one panel, and no further (docs/benchmarks/runner.md).
 """
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 
 from mmearth_export.artifact import describe
+from mmearth_export.calibrate import Tile, freeze, read_windows
 from mmearth_infer.contract.bands import MMEARTH_BANDS, MMEARTH_RGB_BANDS
 from mmearth_infer.contract.manifest import Manifest, Provenance
-from mmearth_training.model.encoder import Encoder, EncoderConfig
+from mmearth_infer.contract.normalize import pretraining_statistics
+from mmearth_infer.read.options import SceneOptions
+from mmearth_training.model.encoder import Encoder, EncoderConfig, Size
 
 
 def manifest_of(config: EncoderConfig, stages: tuple[int, ...] = (4,)) -> Manifest:
@@ -32,3 +35,18 @@ def random_encoder(config: EncoderConfig) -> Encoder:
         noise = torch.randn(weight.shape, generator=generator)
         weight.data = noise / max(weight[0].numel(), 4) ** 0.5
     return encoder.eval()
+
+
+def calibrated(size: Size, scope: str) -> tuple[Encoder, tuple[Tile, ...]]:
+    """Return an encoder, frozen if that is its scope, and windows of the demo scene."""
+    encoder = random_encoder(EncoderConfig(size=size, grn=scope))  # type: ignore[arg-type]
+    tiles = read_windows(
+        ["demo"],
+        bands=MMEARTH_BANDS,
+        statistics=pretraining_statistics(MMEARTH_BANDS),
+        options=SceneOptions(),
+        most=4,
+    ).tiles
+    if scope == "frozen":
+        freeze(encoder, [tile.standardised() for tile in tiles])
+    return encoder, tiles

@@ -10,14 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from mmearth_export.calibrate import freeze, read_windows
 from mmearth_export.to_trt import trt_graph
-from mmearth_infer.contract.bands import MMEARTH_BANDS
-from mmearth_infer.contract.normalize import pretraining_statistics
 from mmearth_infer.engine.trt.rewrite import BYTES_INPUT, read_bytes
-from mmearth_infer.read.options import SceneOptions
-from mmearth_training.model.encoder import EncoderConfig, Size
-from tests.helpers.export import manifest_of, random_encoder
+from mmearth_training.model.encoder import Size
+from tests.helpers.export import calibrated, manifest_of
 from tests.helpers.stand_in.cases import VERSIONS, needs_bindings, run_cases
 
 if TYPE_CHECKING:
@@ -52,16 +48,7 @@ def test_graphs_are_what_the_parser_reads(precision: Precision, scope: str) -> N
     """Types and operators; no tensor is uint16, and no activation unsigned int8."""
     if (precision, scope) == ("int8", "window"):
         return  # refused (test_formats.py)
-    encoder = random_encoder(EncoderConfig(size=SMALL, grn=scope))  # type: ignore[arg-type]
-    tiles = read_windows(
-        ["demo"],
-        bands=MMEARTH_BANDS,
-        statistics=pretraining_statistics(MMEARTH_BANDS),
-        options=SceneOptions(),
-        most=2,
-    ).tiles
-    if scope == "frozen":
-        freeze(encoder, [tile.standardised() for tile in tiles])
+    encoder, tiles = calibrated(SMALL, scope)
     promised = replace(manifest_of(encoder.config), precision=precision)
     model = onnx.load_from_string(read_bytes(trt_graph(encoder, promised, tiles)))
     onnx.checker.check_model(model, full_check=True)

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mmearth_export.artifact import write_verified
-from mmearth_export.calibrate import freeze, read_windows
-from mmearth_infer.contract.bands import MMEARTH_BANDS
-from mmearth_infer.contract.normalize import pretraining_statistics
 from mmearth_infer.errors import ModelError
-from mmearth_infer.read.options import SceneOptions
 from mmearth_training.model.encoder import EncoderConfig, Size
 from tests.conftest import mmearth
-from tests.helpers.export import manifest_of, random_encoder
+from tests.helpers.export import calibrated, manifest_of, random_encoder
 from tests.helpers.stand_in.gpu import TRT, gpu
 
 if TYPE_CHECKING:
@@ -38,16 +34,7 @@ def test_the_gate(precision: Precision, scope: str, tmp_path: Path) -> None:
     """Not bf16, which ONNX Runtime, the stand-in's arithmetic, has not on a CPU."""
     if (precision, scope) == ("int8", "window"):
         return  # refused (test_formats.py)
-    encoder = random_encoder(EncoderConfig(size=SMALL, grn=scope))  # type: ignore[arg-type]
-    tiles = read_windows(
-        ["demo"],
-        bands=MMEARTH_BANDS,
-        statistics=pretraining_statistics(MMEARTH_BANDS),
-        options=SceneOptions(),
-        most=4,
-    ).tiles
-    if scope == "frozen":
-        freeze(encoder, [tile.standardised() for tile in tiles])
+    encoder, tiles = calibrated(SMALL, scope)
     promised = replace(manifest_of(encoder.config, (2, 4)), precision=precision)
     made = write_verified(
         encoder, promised, tmp_path / "m.engine", kind="trt", tiles=tiles

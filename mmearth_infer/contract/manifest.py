@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from mmearth_infer.contract.bands import BANDS, ProductLevel
+from mmearth_infer.contract.classes import MOST_CLASSES, MapClass
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
 from mmearth_infer.contract.verification import Verification  # noqa: TC001 -- likewise
 from mmearth_infer.errors import ManifestError, ModelError
@@ -25,6 +26,9 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 GrnScope = Literal["window", "batch", "frozen"]
 """What the norm of GRN is taken over."""
+
+Task = Literal["embedding", "segmentation"]
+"""What a model's outputs mean: features, or logits of classes."""
 
 SCHEMA: Final = 1
 """Version of the manifest this code writes, and the newest it reads."""
@@ -138,7 +142,7 @@ class Manifest:
     name: str
     """What people call the model."""
 
-    task: Literal["embedding"]
+    task: Task
     """What its outputs mean."""
 
     bands: tuple[str, ...]
@@ -171,6 +175,9 @@ class Manifest:
     verification: Verification | None = None
     """Report of the comparison with eager PyTorch at export; None before it."""
 
+    classes: tuple[MapClass, ...] = ()
+    """Classes in the order of the logits; none for embeddings."""
+
     schema: int = SCHEMA
     """Version of this structure."""
 
@@ -200,6 +207,26 @@ class Manifest:
             raise ManifestError(
                 f"tiles are multiples of {self.multiple_px} px, "
                 "which no whole number of cells fills"
+            )
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Check that classes and logits belong together.
+
+        Raises:
+            ManifestError: Naming what does not.
+
+        """
+        if self.task == "embedding":
+            if self.classes:
+                raise ManifestError("the manifest names classes of an embedding")
+            return
+        if len(self.outputs) != 1 or not (
+            len(self.classes) == self.outputs[0].channels <= MOST_CLASSES
+        ):
+            raise ManifestError(
+                f"the manifest names {len(self.classes)} classes for "
+                f"{sum(out.channels for out in self.outputs)} logits"
             )
 
     def output(self, stage: int | None) -> Output:

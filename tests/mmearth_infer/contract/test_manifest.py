@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mmearth_infer.contract.bands import MMEARTH_BANDS
+from mmearth_infer.contract.classes import MapClass
 from mmearth_infer.contract.manifest import manifest_from_json, manifest_to_json
 from mmearth_infer.contract.normalize import Statistics, pretraining_statistics
 from mmearth_infer.contract.verification import Compared, Verification
@@ -73,6 +74,29 @@ def test_a_lying_manifest_is_refused(path: tuple[Any, ...], value: object) -> No
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(ManifestError, match="`f`"):
         manifest_from_json(text, source="f")
+
+
+def test_a_segmentation_model_names_a_class_for_every_logit() -> None:
+    embedding = echo_manifest()
+    output = replace(embedding.outputs[0], channels=2)
+    dry, wet = (
+        MapClass(name="dry", rgb=(200, 180, 120)),
+        MapClass(name="wet", rgb=(0, 0, 255)),
+    )
+    made = replace(
+        embedding, task="segmentation", outputs=(output,), classes=(dry, wet)
+    )
+    assert manifest_from_json(manifest_to_json(made), source="f") == made
+    with pytest.raises(ManifestError, match="1 classes for 2 logits"):
+        replace(made, classes=(dry,))
+    with pytest.raises(ManifestError, match="classes of an embedding"):
+        replace(made, task="embedding")
+
+
+@pytest.mark.parametrize("rgb", [(0, 0, 256), (-1, 0, 0)])
+def test_a_colour_that_is_none_is_refused(rgb: tuple[int, int, int]) -> None:
+    with pytest.raises(ManifestError, match="wet"):
+        MapClass(name="wet", rgb=rgb)
 
 
 def test_infinite_statistics_are_refused() -> None:

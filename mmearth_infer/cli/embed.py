@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from mmearth_infer.cli.beside import beside, beside_options
 from mmearth_infer.cli.options import (
     device_option,
     engine_option,
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     metavar="PICTURE.png",
     help="Draw what --report finds (needs the `train` extra).",
 )
+@beside_options
 @click.option("--overwrite", is_flag=True, help="Replace a store, once done.")
 @click.option(
     "--resume",
@@ -115,6 +118,9 @@ def embed(  # noqa: PLR0913 -- one a flag
     engine: EngineChoice,
     device: str,
     trust_model: bool,
+    pool_px: int | None,
+    pool_to: Path | None,
+    stac: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,  # noqa: ANN401 -- fields of EmbedConfig
@@ -136,12 +142,16 @@ def embed(  # noqa: PLR0913 -- one a flag
         trust_model=trust_model,
         **settings,
     )
+    asked = beside(out, pool_px=pool_px, pool_to=pool_to, stac=stac)
+    asked.check(config)
     with BarProgress(quiet=quiet) as progress, stopping(out, tidy=progress.close):
         report = run_embed(config, progress)
+    files = asked.write(out, window_px=report.window_px)
     if as_json:
-        click.echo(report.to_json())
+        click.echo(json.dumps(json.loads(report.to_json()) | files))
     elif not quiet:
-        click.echo(_summary(report), err=True)
+        written = [f"\nbeside it: {path}" for path in files.values() if path]
+        click.echo(_summary(report) + "".join(written), err=True)
 
 
 def _summary(report: Report) -> str:

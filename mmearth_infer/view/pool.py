@@ -35,6 +35,12 @@ GEOPARQUET: Final = "1.1.0"
 COMMAND: Final = "mmearth pool"
 """What needs pyarrow."""
 
+SUFFIXES: Final = (".parquet", ".geoparquet")
+"""What tables end in."""
+
+OURS: Final = "mmearth"
+"""Key under which a table says what made it."""
+
 _LITTLE_ENDIAN: Final = 1
 _POLYGON: Final = 3
 
@@ -111,8 +117,8 @@ def pool(
             output is there or cannot be written.
 
     """
+    check_table(out)
     arrow, parquet = _pyarrow()
-    check_suffix(out, (".parquet", ".geoparquet"), "a .parquet")
     check_files([out], overwrite=overwrite)
     embedding = open_store(store, stage)
     side = _side(embedding, window_px)
@@ -138,7 +144,32 @@ def pool(
     )
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def check_table(out: Path, *, feature: str = COMMAND) -> None:
+    """Refuse a table that cannot be written.
+
+    Args:
+        out: Where it is to go.
+        feature: What needs pyarrow, as the user typed it.
+
+    Raises:
+        MissingExtraError: If pyarrow is not installed.
+        StoreError: If the name promises another format.
+
+    """
+    _pyarrow(feature)
+    check_suffix(out, SUFFIXES, "a .parquet")
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether a file is a table that this module wrote."""
+    _, parquet = _pyarrow()
+    try:
+        return OURS.encode() in (parquet.read_schema(path).metadata or {})
+    except (OSError, ValueError):  # the latter for what is no Parquet
+        return False
+
+
+def _pyarrow(feature: str = COMMAND) -> tuple[Any, Any]:
     """Return `pyarrow` and `pyarrow.parquet`, which ship no types.
 
     Raises:
@@ -149,7 +180,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow as pa  # noqa: PLC0415 -- an extra
         from pyarrow import parquet  # noqa: PLC0415 -- likewise
     except ModuleNotFoundError as error:
-        raise MissingExtraError(COMMAND, extra="view") from error
+        raise MissingExtraError(feature, extra="view") from error
     return pa, parquet
 
 
@@ -166,12 +197,27 @@ def _side(embedding: Embedding, window_px: int) -> int:
             f"`{embedding.path}` does not say how many pixels a cell has",
             hint="embed the scene again",
         )
-    if window_px < stride or window_px % stride:
-        raise StoreError(
-            f"--window {window_px} is not a multiple of a cell, {stride} px",
-            hint=f"take {max(stride, round(window_px / stride) * stride)}",
-        )
+    check_side(window_px, stride, flag="--window")
     return window_px // stride
+
+
+def check_side(window_px: int, stride_px: int, *, flag: str) -> None:
+    """Refuse squares that cut cells.
+
+    Args:
+        window_px: Side of a square in pixels of the scene.
+        stride_px: Side of a cell.
+        flag: What the user gave it by.
+
+    Raises:
+        StoreError: Naming a side that fits.
+
+    """
+    if window_px < stride_px or window_px % stride_px:
+        raise StoreError(
+            f"{flag} {window_px} is not a multiple of a cell, {stride_px} px",
+            hint=f"take {max(stride_px, round(window_px / stride_px) * stride_px)}",
+        )
 
 
 def rows_of_squares(embedding: Embedding, side: int) -> Iterator[Squares]:
@@ -230,7 +276,7 @@ def _schema(arrow: Any, embedding: Embedding) -> Any:  # noqa: ANN401 -- no type
             ("embedding", arrow.list_(arrow.float32())),
             ("geometry", arrow.binary()),
         ],
-        metadata={"geo": json.dumps(geo), "mmearth": json.dumps(said)},
+        metadata={"geo": json.dumps(geo), OURS: json.dumps(said)},
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mmearth_infer.disk import file_beside
@@ -20,8 +21,6 @@ from mmearth_infer.write.encode import NODATA_INT8
 from mmearth_infer.write.open_store import open_store, stages_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mmearth_infer.write.open_store import Embedding
 
 STAC_VERSION: Final = "1.0.0"
@@ -40,10 +39,21 @@ ZARR: Final = "application/vnd.zarr; version=3"
 EMBEDDINGS: Final = "embeddings"
 """Key of the asset that the embedding extension asks for: the deepest stage."""
 
+RUNTIME: Final = "emb:runtime_parameters"
+"""Property that says what was run on what."""
+
 
 def item_path(store: Path) -> Path:
     """Return where the item of a store lies."""
-    return store.with_name(f"{store.name.removesuffix('.zarr')}.json")
+    return Path(f"{str(store).removesuffix('.zarr')}.json")
+
+
+def is_our_item(path: Path) -> bool:
+    """Tell whether a file is an item that this module wrote."""
+    try:
+        return RUNTIME in json.loads(path.read_bytes())["properties"]
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return False
 
 
 def write_item(
@@ -102,7 +112,7 @@ def item(store: Path, *, taken: str | None = None) -> dict[str, Any]:
             "gsd": _gsd(deepest),
             **_projection(deepest),
             **_processing(deepest),
-            "emb:runtime_parameters": _runtime(deepest, maps, scene, when),
+            RUNTIME: _runtime(deepest, maps, scene, when),
             **_quantization(deepest),
         },
         "links": _links(deepest),

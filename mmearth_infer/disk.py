@@ -12,7 +12,7 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.errors import StoreError
 
@@ -48,6 +48,36 @@ def check_output(out: Path, kind: Kind, *, overwrite: bool) -> None:
         raise StoreError(
             f"`{out}` is not a {kind.name} made by mmearth, so it is not replaced",
             hint="choose another -o, or remove it yourself",
+        )
+
+
+FILE: Final = Kind("file", Path.is_file)
+"""What --overwrite replaces where one file is written: a file, never a folder."""
+
+
+def check_files(paths: Sequence[Path | None], *, overwrite: bool) -> None:
+    """Refuse outputs that are there, unless asked to replace them.
+
+    Raises:
+        StoreError: Naming the first that is there.
+
+    """
+    for path in paths:
+        if path is not None:
+            check_output(path, FILE, overwrite=overwrite)
+
+
+def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
+    """Refuse a name that promises another format.
+
+    Raises:
+        StoreError: Naming the suffixes that there are.
+
+    """
+    if path.suffix.lower() not in suffixes:
+        raise StoreError(
+            f"`{path}` does not end in {' or '.join(suffixes)}",
+            hint=f"-o takes {what}",
         )
 
 

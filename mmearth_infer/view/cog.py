@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 import rasterio.windows
-from rasterio._err import CPLE_BaseError  # rasterio shows it nowhere else
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 
-from mmearth_infer.disk import disk_errors, file_beside
+from mmearth_infer.disk import check_files, check_suffix
 from mmearth_infer.errors import StoreError
-from mmearth_infer.view.output import check_files, check_suffix
+from mmearth_infer.write.cog_file import add_overviews, cog_beside
 from mmearth_infer.write.encode import NODATA_INT8
 from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from mmearth_infer.write.open_store import Embedding
 
@@ -34,12 +28,6 @@ BLOCK_BYTES: Final = 32 * 2**20
 
 BLOCK_PX: Final = (64, 512)
 """Smallest and largest side of a block; GDAL wants multiples of 16."""
-
-OVERVIEW_PX: Final = 512
-"""Longer side of a file that needs no smaller copy."""
-
-CACHE_BYTES: Final = 256 * 2**20
-"""Blocks that GDAL holds at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,28 +94,8 @@ def write_cog(
     kept = embedding.dtype == "int8" and not embedding.scaled_per_pixel
     dtype = np.dtype("int8" if kept else "float32")
     block = _block_px(len(wanted) * dtype.itemsize)
-    with (
-        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_PAM_ENABLED="NO"),
-        _draft(out) as draft,
-        file_beside(out) as aside,
-    ):
-        try:
-            _fill(draft, embedding, wanted, dtype, block)
-            rasterio.shutil.copy(
-                draft,
-                aside,
-                driver="COG",
-                blocksize=block,
-                compress="zstd",
-                level=1,
-                num_threads="all_cpus",
-                bigtiff="if_safer",
-            )
-        except (RasterioError, CPLE_BaseError) as error:
-            raise StoreError(
-                f"cannot write `{out}`: {error}",
-                hint="free space or choose another place with -o",
-            ) from error
+    with cog_beside(out, block_px=block) as draft:
+        _fill(draft, embedding, wanted, dtype, block)
     return Exported(
         cog=str(out),
         height_px=embedding.geobox.height,
@@ -163,17 +131,6 @@ def _block_px(pixel_bytes: int) -> int:
     while side < largest and pixel_bytes * (2 * side) ** 2 <= BLOCK_BYTES:
         side *= 2
     return side
-
-
-@contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """Give the name of a file beside the output that is removed at the end."""
-    with disk_errors(out):
-        folder = tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent)
-    try:
-        yield Path(folder) / "draft.tif"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fill(
@@ -218,15 +175,4 @@ def _fill(
             assert embedding.scale is not None
             file.scales = [embedding.scale] * len(wanted)
             file.offsets = [0.0] * len(wanted)
-    factors = overview_factors(max(box.height, box.width))
-    if factors:  # here, where the bands lie apart: many times as fast as in the COG
-        with rasterio.open(draft, "r+") as file:
-            file.build_overviews(factors, Resampling.average)
-
-
-def overview_factors(longer_px: int) -> list[int]:
-    """Return 2, 4, ... until the smallest overview is no larger than `OVERVIEW_PX`."""
-    factors: list[int] = []
-    while longer_px > OVERVIEW_PX * 2 ** len(factors):
-        factors.append(2 ** (len(factors) + 1))
-    return factors
+    add_overviews(draft, Resampling.average)

@@ -8,7 +8,8 @@ import rasterio
 
 from mmearth_infer.errors import StoreError
 from mmearth_infer.grid.window import Window
-from mmearth_infer.view.cog import OVERVIEW_PX, overview_factors, write_cog
+from mmearth_infer.view.cog import write_cog
+from mmearth_infer.write.cog_file import OVERVIEW_PX, overview_factors
 from mmearth_infer.write.encode import DtypeChoice
 from mmearth_infer.write.open_store import Embedding, open_store
 from tests.mmearth_infer.view.stores import SCALE, Made, Map, features, write_store

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
+from mmearth_training.model.drop_path import drop_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -115,16 +117,18 @@ class ChannelLayerNorm(nn.LayerNorm):
 
 
 class Block(nn.Module):
-    """ConvNeXt V2 block (Woo et al. 2023, figure 5), without drop path.
+    """ConvNeXt V2 block (Woo et al. 2023, figure 5).
 
     Depthwise 7x7 -> LayerNorm -> Linear C to E -> GELU -> GRN -> Linear E to C,
-    added to the input.
+    added to the input. With `drop_rate` set, training leaves it out of that share of
+    the samples; pretraining never does.
     """
 
     def __init__(self, channels: int, *, grn: GrnScope, grn_eps: float) -> None:
         """Build a block that keeps its `channels`."""
         super().__init__()
         expanded = EXPANSION * channels
+        self.drop_rate = 0.0
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
         self.pwconv1 = nn.Linear(channels, expanded)
@@ -136,4 +140,6 @@ class Block(nn.Module):
         y_NHWC = self.norm(self.dwconv(x_NCHW).permute(0, 2, 3, 1))
         y_NHWE = self.grn(functional.gelu(self.pwconv1(y_NHWC)))
         z_NHWC: Tensor = self.pwconv2(y_NHWE)
+        if self.training and self.drop_rate:
+            z_NHWC = drop_path(z_NHWC, self.drop_rate)
         return x_NCHW + z_NHWC.permute(0, 3, 1, 2)

@@ -204,6 +204,15 @@ class Encoder(nn.Module):
             assert isinstance(stage, nn.Sequential)
             yield tuple(block for block in stage if isinstance(block, Block))
 
+    def set_drop_path(self, rate: float) -> None:
+        """Let training leave out blocks: none of the first, `rate` of the last.
+
+        The share rises by equal steps, as in ConvNeXt (Liu et al. 2022, appendix A).
+        """
+        every = [block for blocks in self.blocks() for block in blocks]
+        for number, block in enumerate(every):
+            block.drop_rate = rate * number / max(len(every) - 1, 1)
+
     def forward_stages(
         self, x_NCHW: Tensor, *, deepest: int = STAGES
     ) -> tuple[Tensor, ...]:
@@ -219,9 +228,25 @@ class Encoder(nn.Module):
             `(N, dims[i], H / strides_px[i], W / strides_px[i])` for i from 0.
 
         """
-        x = x_NCHW if self.initial_conv is None else self.initial_conv(x_NCHW)
-        x = self.stages[0](self.stem(x))
-        maps = [x]
+        return self.forward_all(x_NCHW, deepest=deepest)[1:]
+
+    def forward_all(
+        self, x_NCHW: Tensor, *, deepest: int = STAGES
+    ) -> tuple[Tensor, ...]:
+        """Return the map at full resolution, then those of the stages.
+
+        Args:
+            x_NCHW: As `forward_stages` takes it.
+            deepest: Likewise.
+
+        Returns:
+            What the first convolution gives, `(N, dims[0], H, W)`, or the pixels
+            themselves without it, and what `forward_stages` returns.
+
+        """
+        full = x_NCHW if self.initial_conv is None else self.initial_conv(x_NCHW)
+        x = self.stages[0](self.stem(full))
+        maps = [full, x]
         for downsample, stage in zip(
             self.downsample_layers[: deepest - 1], self.stages[1:deepest], strict=True
         ):

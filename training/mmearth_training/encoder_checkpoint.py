@@ -1,4 +1,4 @@
-"""An encoder read from a checkpoint, with everything an export needs to know of it."""
+"""What is read from a checkpoint, with everything an export needs to know of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from mmearth_infer.errors import ModelError
 from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig
+from mmearth_training.model.unet import Unet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_infer.contract.classes import MapClass
     from mmearth_infer.contract.normalize import Statistics
 
 
@@ -69,6 +71,29 @@ class EncoderCheckpoint:
         return encoder.eval()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnetCheckpoint(EncoderCheckpoint):
+    """A segmentation model out of a checkpoint of fine-tuning."""
+
+    decoder: Mapping[str, Tensor]
+    """Weights of its decoder, under the names of `UnetDecoder`, float32."""
+
+    classes: tuple[MapClass, ...]
+    """What its logits stand for, in their order."""
+
+    def unet(self, config: EncoderConfig | None = None) -> Unet:
+        """Build the model with its weights, in evaluation mode.
+
+        Args:
+            config: Shape of its encoder with another GRN; None for as it is.
+
+        """
+        unet = Unet(config or self.config, len(self.classes))
+        unet.encoder.load_state_dict(dict(self.state))
+        unet.decoder.load_state_dict(dict(self.decoder))
+        return unet.eval()
+
+
 def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse the weights of a run that diverged.
 
@@ -85,22 +110,29 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_shapes(
-    config: EncoderConfig, state: Mapping[str, Tensor], *, path: Path, hint: str
+    config: EncoderConfig,
+    state: Mapping[str, Tensor],
+    *,
+    path: Path,
+    hint: str,
+    classes: int | None = None,
 ) -> None:
-    """Refuse weights that are not those of an encoder of this shape.
+    """Refuse weights that are not those of a network of this shape.
 
     Args:
-        config: The shape; nothing of its size is allocated.
-        state: Weights under the names of `Encoder`.
+        config: The shape of the encoder; nothing of its size is allocated.
+        state: Weights under the names of `Encoder`, or of `Unet` with classes.
         path: Where they stood, for the message.
         hint: What to do about it.
+        classes: Classes of a segmentation model; None for an encoder.
 
     Raises:
         ModelError: Naming the first tensor that is missing, too many or misshapen.
 
     """
     with torch.device("meta"):
-        expected = {k: tuple(v.shape) for k, v in Encoder(config).state_dict().items()}
+        network = Encoder(config) if classes is None else Unet(config, classes)
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
     wrong = sorted(
         key for key in expected | given if expected.get(key) != given.get(key)

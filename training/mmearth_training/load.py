@@ -21,7 +21,9 @@ _HINT: Final = (
 
 
 def load_encoder(path: Path) -> EncoderCheckpoint:
-    """Read the encoder of a checkpoint, published or of our own training.
+    """Read a checkpoint, published or of our own training.
+
+    What fine-tuning wrote is a `UnetCheckpoint`, which has an encoder, too.
 
     Args:
         path: A folder with `checkpoint.json`, that file itself, the folder of a run,

@@ -1,29 +1,31 @@
-"""Checkpoints of our own pretraining: a folder of safetensors and `checkpoint.json`."""
+"""Checkpoints of our own training: a folder of safetensors and `checkpoint.json`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
-import torch
 from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mmearth_infer.contract.bands import BANDS, ProductLevel
+from mmearth_infer.contract.classes import MOST_CLASSES, MapClass
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
 from mmearth_infer.disk import sha256_of
 from mmearth_infer.errors import ManifestError, ModelError
 from mmearth_training.checkpoint import FACTS, FORMAT, MODEL, find_checkpoints
 from mmearth_training.encoder_checkpoint import (
     EncoderCheckpoint,
+    UnetCheckpoint,
     check_finite,
     check_shapes,
 )
 from mmearth_training.model.encoder import SIZES, EncoderConfig, Size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 STEPS: Final = "checkpoints"
 """Folder of a run that holds its checkpoints."""
 
-_PREFIX: Final = "encoder."
+_ENCODER: Final = "encoder."
+_DECODER: Final = "decoder."
 _HINT_DAMAGED: Final = "copy the checkpoint again, or take another step of the run"
 _HINT_VALID: Final = "give a checkpoint as the training run wrote it"
 
@@ -80,6 +83,16 @@ class _EncoderFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _SegmentationFacts:
+    """The classes as the checkpoint describes them."""
+
+    classes: Annotated[
+        tuple[MapClass, ...], Meta(min_length=2, max_length=MOST_CLASSES)
+    ]
+    """In the order of the logits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _About:
     """What is read of `checkpoint.json`; other keys are passed over."""
 
@@ -107,9 +120,12 @@ class _About:
     facts: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Plain settings of the run."""
 
+    segmentation: _SegmentationFacts | None = None
+    """What a fine-tuned model tells apart; None for an encoder."""
+
 
 def load_trained(path: Path) -> EncoderCheckpoint:
-    """Read the encoder of a checkpoint of our own training.
+    """Read a checkpoint of our own training: an encoder, or a `UnetCheckpoint`.
 
     Only JSON and safetensors are read, neither of which can hold code.
 
@@ -125,10 +141,9 @@ def load_trained(path: Path) -> EncoderCheckpoint:
     about = _read_about(about_path)
     config = _config(about, about_path)
     sha256 = _check_digest(weights_path, about.sha256.get(MODEL), about_path)
-    state = _read_encoder(weights_path)
-    check_shapes(config, state, path=weights_path, hint=_HINT_VALID)
-    check_finite(state, weights_path)
-    return EncoderCheckpoint(
+    weights = _read_weights(weights_path)
+    state = _part(weights, _ENCODER)
+    checkpoint = EncoderCheckpoint(
         name=f"{path.resolve().name}/{MODEL}",
         config=config,
         state=state,
@@ -138,6 +153,20 @@ def load_trained(path: Path) -> EncoderCheckpoint:
         statistics_source=about.statistics_source,
         sha256=sha256,
         facts={**about.facts, "step": about.step, "epoch": about.epoch},
+    )
+    if about.segmentation is None:
+        check_shapes(config, state, path=weights_path, hint=_HINT_VALID)
+        check_finite(state, weights_path)
+        return checkpoint
+    classes = about.segmentation.classes
+    check_shapes(
+        config, weights, path=weights_path, hint=_HINT_VALID, classes=len(classes)
+    )
+    check_finite(weights, weights_path)
+    return UnetCheckpoint(
+        **{f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)},
+        decoder=_part(weights, _DECODER),
+        classes=classes,
     )
 
 
@@ -232,18 +261,22 @@ def _check_digest(path: Path, recorded: str | None, about_path: Path) -> str:
     return sha256
 
 
-def _read_encoder(path: Path) -> dict[str, Tensor]:
-    """Return the encoder's part of the weights, by the names of `Encoder`."""
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Return all weights."""
     try:
-        weights = load_file(path)
+        return {key: value.float() for key, value in load_file(path).items()}
     except SafetensorError as error:
         raise ModelError(
             f"`{path}` is not a safetensors file: {error}", hint=_HINT_VALID
         ) from error
+
+
+def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the weights of one part by its own names."""
     return {
-        key.removeprefix(_PREFIX): value.to(torch.float32)
+        key.removeprefix(prefix): value
         for key, value in weights.items()
-        if key.startswith(_PREFIX)
+        if key.startswith(prefix)
     }
 
 

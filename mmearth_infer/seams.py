@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mmearth_infer.contract.acquired import Acquired
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.grid.plan import Span, Tile
@@ -50,6 +51,9 @@ class Scene:
 
     scale: float | None = None
     """Factor from the file's values to digital numbers; None when they are DN."""
+
+    acquired: Acquired | None = None
+    """When it was taken; None where nothing tells."""
 
     warnings: tuple[str, ...] = ()
     """What a user should know before trusting the result."""

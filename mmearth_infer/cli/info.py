@@ -175,12 +175,14 @@ def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
     if not missing:  # then decide as `embed` does, by the bands the model reads
         with open_source(file, options=options, wanted=manifest.bands) as source:
             scene = source.scene
+    taken = scene.acquired
     plan = plan_scene(
         scene.geobox, manifest, [output], window_px=window_px, halo_px=halo_px
     )
     return {
         "kind": "scene",
         **_place(scene),
+        "acquired": taken and f"{taken}: {taken.evidence}",
         "bands": list(found),
         "bands recognised": scene.bands_evidence,
         "product level": f"{scene.level}: {scene.level_evidence}",

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmearth_infer.contract.bands import BANDS
 from mmearth_infer.errors import BandError, SceneError
+from mmearth_infer.read.acquired import find_acquired
 from mmearth_infer.read.bandfile import Numbers, open_band
 from mmearth_infer.read.fingerprint import files_fingerprint
 from mmearth_infer.read.georeference import check_resolution
@@ -137,6 +138,7 @@ class BandFilesSource(Source):
             offset_dn=offset.dn,
             offset_evidence=offset.evidence,
             scale=options.scale,
+            acquired=find_acquired(name, tags),
             warnings=(*notes, *self._notes()),
         )
 

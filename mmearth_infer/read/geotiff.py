@@ -10,6 +10,7 @@ import numpy as np
 from rasterio.enums import MaskFlags
 
 from mmearth_infer.grid.window import Window
+from mmearth_infer.read.acquired import find_acquired
 from mmearth_infer.read.digital import blanked, check_values, to_dn
 from mmearth_infer.read.fingerprint import files_fingerprint
 from mmearth_infer.read.georeference import check_resolution, read_geobox
@@ -108,6 +109,7 @@ class GeoTiffSource(Source):
             offset_dn=offset.dn,
             offset_evidence=offset.evidence,
             scale=options.scale,
+            acquired=find_acquired(name, tags),
             warnings=notes,
         )
 

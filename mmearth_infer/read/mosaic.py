@@ -12,6 +12,7 @@ from mmearth_infer.errors import BandError, SceneError
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.grid.validity import present
 from mmearth_infer.grid.window import Window
+from mmearth_infer.read.acquired import acquired_together
 from mmearth_infer.seams import Source
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ def _described(scenes: Sequence[Scene], geobox: GeoBox) -> Scene:
         offset_evidence=_each(
             scenes, [f"{s.offset_dn}: {s.offset_evidence}" for s in scenes]
         ),
+        acquired=acquired_together(scenes),
         warnings=tuple(dict.fromkeys(n for scene in scenes for n in scene.warnings)),
         notes=tuple(dict.fromkeys(n for scene in scenes for n in scene.notes)),
     )

@@ -61,7 +61,7 @@ def upper_keys(tags: Mapping[str, str]) -> dict[str, str]:
     return {key.upper(): value for key, value in tags.items()}
 
 
-def _texts(name: str, tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def texts(name: str, tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield what may hold a product name, with where it was found."""
     yield "the file name", name
     for key, value in tags.items():
@@ -79,7 +79,7 @@ def product_facts(name: str, tags: Mapping[str, str]) -> ProductFacts:
     level: ProductLevel | None = None
     baseline: float | None = None
     level_evidence = baseline_evidence = ""
-    for where, text in _texts(name, tags):
+    for where, text in texts(name, tags):
         found = _PRODUCT.search(text)
         if found:
             level = "l1c" if found["level"] == "1C" else "l2a"

@@ -56,6 +56,8 @@ def provenance(
             "offset_dn": scene.offset_dn,
             "offset_evidence": scene.offset_evidence,
             "scale": scene.scale,
+            "acquired": scene.acquired and str(scene.acquired),
+            "acquired_evidence": scene.acquired and scene.acquired.evidence,
             "shape_px": [scene.geobox.height, scene.geobox.width],
             "warnings": list(scene.warnings),
             "notes": list(scene.notes),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mmearth_infer.disk import file_beside
-from mmearth_infer.view.acquired import Acquired, acquired
+from mmearth_infer.view.acquired import acquired, stac_time
 from mmearth_infer.view.footprint import footprint
 from mmearth_infer.view.output import check_files
 from mmearth_infer.write.conventions import crs_wkt
@@ -21,6 +21,7 @@ from mmearth_infer.write.encode import NODATA_INT8
 from mmearth_infer.write.open_store import open_store, stages_of
 
 if TYPE_CHECKING:
+    from mmearth_infer.contract.acquired import Acquired
     from mmearth_infer.write.open_store import Embedding
 
 STAC_VERSION: Final = "1.0.0"
@@ -93,7 +94,7 @@ def item(store: Path, *, taken: str | None = None) -> dict[str, Any]:
     deepest = maps[0]
     scene = _part(deepest, "scene")
     when = acquired(
-        str(scene.get("name", "")),
+        scene,
         said=taken,
         latest=lambda: datetime.fromtimestamp(
             (store / "zarr.json").stat().st_mtime, tz=UTC
@@ -108,7 +109,7 @@ def item(store: Path, *, taken: str | None = None) -> dict[str, Any]:
         "geometry": geometry,
         "bbox": bbox,
         "properties": {
-            **when.properties,
+            **stac_time(when),
             "gsd": _gsd(deepest),
             **_projection(deepest),
             **_processing(deepest),

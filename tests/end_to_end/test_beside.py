@@ -11,6 +11,7 @@ import pytest
 
 from mmearth_infer.errors import StoreError
 from tests.conftest import Ran
+from tests.helpers.safe import small_bands, write_safe
 from tests.helpers.scenes import random_dn, write_scene
 
 Mmearth = Callable[..., Ran]
@@ -146,3 +147,19 @@ def test_a_full_disk_leaves_the_store(
     }
     assert f"hint: free space; `{out}` is complete, `{again[what]}`" in ran.stderr
     assert mmearth("info", out).code == 0
+
+
+def test_the_item_tells_when_the_product_was_taken(
+    tmp_path: Path, echo_model: Path, mmearth: Mmearth
+) -> None:
+    """From the product's metadata through the store."""
+    safe = write_safe(tmp_path, small_bands())
+    out = tmp_path / "emb.zarr"
+    ran = mmearth("embed", safe, "-o", out, "--model", echo_model, "--stac")
+    assert ran.code == 0, ran.stderr
+    told = mmearth("info", safe, "--json").report["acquired"]
+    assert told.startswith("2020-02-23T03:37:31.024Z: PRODUCT_START_TIME=")
+    properties = json.loads((tmp_path / "emb.json").read_text())["properties"]
+    assert properties["datetime"] == "2020-02-23T03:37:31.024Z"
+    evidence = properties["emb:runtime_parameters"]["datetime_evidence"]
+    assert evidence.startswith("PRODUCT_START_TIME=")

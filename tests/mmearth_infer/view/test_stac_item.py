@@ -16,9 +16,10 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
+from mmearth_infer.contract.acquired import LAUNCH
 from mmearth_infer.errors import StoreError
 from mmearth_infer.grid.geobox import GeoBox
-from mmearth_infer.view.acquired import LAUNCH, acquired
+from mmearth_infer.view.acquired import acquired, stac_time
 from mmearth_infer.view.footprint import footprint
 from mmearth_infer.view.stac_item import EXTENSIONS, write_item
 from tests.mmearth_infer.view.stores import SCALE, Made, Map, features, write_store
@@ -143,6 +144,24 @@ def test_when_a_scene_was_taken(name: str, expected: list[str], tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("2024-05-01T10:32:45.024Z", "2024-05-01T10:32:45.024Z"),
+        ("2024-05-01T10:00:00Z/2024-05-02T10:00:00Z", "2024-05-02T10:00:00Z"),
+        ("yesterday", "2024-05-01T10:32:45Z"),
+        (None, "2024-05-01T10:32:45Z"),
+    ],
+)
+def test_what_the_scene_said_precedes_its_name(told: str | None, expected: str) -> None:
+    scene = {"name": PRODUCT, "acquired": told, "acquired_evidence": "its metadata"}
+    found = acquired(scene, said=None, latest=lambda: LAUNCH)
+    said = stac_time(found)
+    assert said.get("end_datetime", said["datetime"]) == expected
+    named = expected == "2024-05-01T10:32:45Z"
+    assert found.evidence == ("the scene's name" if named else "its metadata")
+
+
+@pytest.mark.parametrize(
     ("said", "start", "end"),
     [
         ("2024-05-01T10:32:45Z", "2024-05-01T10:32:45Z", None),
@@ -151,7 +170,7 @@ def test_when_a_scene_was_taken(name: str, expected: list[str], tmp_path: Path) 
     ],
 )
 def test_the_user_knows_better(said: str, start: str, end: str | None) -> None:
-    found = acquired(PRODUCT, said=said, latest=lambda: LAUNCH).properties
+    found = stac_time(acquired({"name": PRODUCT}, said=said, latest=lambda: LAUNCH))
     assert found.get("start_datetime", found["datetime"]) == start
     assert found.get("end_datetime") == end
 
@@ -159,7 +178,7 @@ def test_the_user_knows_better(said: str, start: str, end: str | None) -> None:
 @pytest.mark.parametrize("said", ["yesterday", "2024-05-03/2024-05-01", "", "/"])
 def test_times_that_are_none(said: str) -> None:
     with pytest.raises(StoreError, match=r"is not a time|ends before") as caught:
-        acquired("s.tif", said=said, latest=lambda: LAUNCH)
+        acquired({"name": "s.tif"}, said=said, latest=lambda: LAUNCH)
     assert "--datetime" in str(caught.value.hint)
 
 

@@ -41,7 +41,8 @@ class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own be
     required=True,
     type=click.Path(path_type=Path),
     metavar="PICTURE",
-    help="Where the picture goes: .png with a world file, or .tif, a GeoTIFF.",
+    help="Where the picture goes: .png with a world file, or .tif, a Cloud Optimized "
+    "GeoTIFF.",
 )
 @store_stage_option
 @click.option(
@@ -51,6 +52,13 @@ class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own be
     help="Draw how much each cell resembles the one there, in the store's CRS.",
 )
 @click.option("--lonlat", is_flag=True, help="X,Y are longitude and latitude.")
+@click.option(
+    "--click",
+    "clicking",
+    is_flag=True,
+    help="Show the store in a window, and draw what resembles the place that is "
+    "clicked last (needs the `view` extra).",
+)
 @click.option(
     "--basis",
     type=click.Path(path_type=Path),
@@ -96,6 +104,7 @@ def view_command(  # noqa: PLR0913 -- one a flag
     stage: int | None,
     similar_to: tuple[float, float] | None,
     lonlat: bool,
+    clicking: bool,
     basis: Path | None,
     save_basis: Path | None,
     max_px: int,
@@ -108,13 +117,15 @@ def view_command(  # noqa: PLR0913 -- one a flag
     """Draw a store as a picture.
 
     Red, green and blue are the three directions in which its embeddings differ most.
-    With --similar-to, colours say how much each cell resembles one of them. Cells
-    without data are transparent.
+    With --similar-to or --click, colours say how much each cell resembles one of
+    them. Cells without data are transparent.
     """
     if similar_to is None and lonlat:
         raise click.UsageError("--lonlat goes with --similar-to")
     if similar_to is not None and (basis or save_basis):
         raise click.UsageError("--similar-to takes no basis")
+    if clicking and (similar_to is not None or save_basis):
+        raise click.UsageError("--click takes neither --similar-to nor --save-basis")
     if basis is not None and save_basis is not None:
         raise click.UsageError("--basis and --save-basis exclude each other")
     config = ViewConfig(
@@ -123,6 +134,7 @@ def view_command(  # noqa: PLR0913 -- one a flag
         stage=stage,
         similar_to=similar_to
         and Place(x=similar_to[0], y=similar_to[1], lonlat=lonlat),
+        click=clicking,
         basis=basis,
         save_basis=save_basis,
         max_px=max_px,
@@ -145,5 +157,8 @@ def _summary(viewed: Viewed) -> str:
         held = f"hold {shares} of the variance" if shares else f"as in {viewed.basis}"
         meaning = f"red, green and blue {held}"
     else:
-        meaning = f"cosine similarity from {viewed.low:.3f} to {viewed.high:.3f}"
+        meaning = (
+            f"cosine similarity to {viewed.similar_to} from {viewed.low:.3f} to "
+            f"{viewed.high:.3f}"
+        )
     return f"{size} -> {viewed.picture}\n{meaning}"

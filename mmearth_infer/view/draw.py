@@ -16,6 +16,7 @@ from mmearth_infer.view.basis import (
     save_basis,
 )
 from mmearth_infer.view.blocks import block_means
+from mmearth_infer.view.click import check_display, click_place
 from mmearth_infer.view.colours import paint_ramp, paint_rgb
 from mmearth_infer.view.output import check_files, check_suffix
 from mmearth_infer.view.picture import SUFFIXES, files_of, write_picture
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.view.similarity import Place
     from mmearth_infer.write.open_store import Embedding
 
@@ -53,6 +55,9 @@ class ViewConfig:
 
     similar_to: Place | None = None
     """Draw likeness to the cell there; None for three components as colours."""
+
+    click: bool = False
+    """Show the components in a window, and draw likeness to the place clicked last."""
 
     basis: Path | None = None
     """A basis to use; None to compute one."""
@@ -95,6 +100,9 @@ class Viewed:
     shown: str
     """`components` or `similarity`."""
 
+    similar_to: str | None
+    """Place of the cell that was compared with, `X,Y`; None for components."""
+
     explained: tuple[float, ...]
     """Share of the variance in red, green and blue, where they were computed here."""
 
@@ -112,55 +120,80 @@ class Viewed:
         return json.dumps(asdict(self))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """A picture, and what its colours mean."""
+
+    rgba_4HW: NDArray[np.uint8]  # noqa: N815 -- an array's name carries its axes
+    """A pixel for each block of cells."""
+
+    explained: tuple[float, ...] = ()
+    """As in `Viewed`."""
+
+    low: float | None = None
+    """Likewise."""
+
+    high: float | None = None
+    """Likewise."""
+
+
 def view(config: ViewConfig) -> Viewed:
     """Draw a store.
 
     Held at a time: a chunk, the sample, and the picture.
 
     Raises:
+        MissingExtraError: If a window is asked for, and matplotlib is not installed.
         StoreError: If the store cannot be read, holds nothing there, the basis is of
-            another model, or an output is there or cannot be written.
+            another model, an output is there or cannot be written, or there is no
+            display for a window.
 
     """
     check_suffix(config.out, SUFFIXES, "a .png, or a .tif for a GeoTIFF")
     outputs = [*files_of(config.out), config.save_basis]
     check_files(outputs, overwrite=config.overwrite)
+    if config.click:
+        check_display()
     embedding = open_store(config.store, config.stage)
     box = embedding.geobox
     side = -(-max(box.height, box.width) // max(1, config.max_px // config.zoom))
-    if config.similar_to is None:
-        rgba_4HW, explained = _components(embedding, config, side)
-        low = high = None
+    place, basis = config.similar_to, None
+    if place is not None:
+        drawn = _similarity(embedding, place, side)
     else:
-        rgba_4HW, low, high = _similarity(embedding, config.similar_to, side)
-        explained = ()
-    rgba_4HW = rgba_4HW.repeat(config.zoom, axis=1).repeat(config.zoom, axis=2)
-    shown = replace(
-        box,
-        transform=box.transform @ Affine.scale(side / config.zoom),
-        height=rgba_4HW.shape[1],
-        width=rgba_4HW.shape[2],
-    )
-    write_picture(config.out, rgba_4HW, shown)
-    basis = config.save_basis or config.basis
+        drawn = _components(embedding, config, side)
+        basis = config.save_basis or config.basis
+        if config.click:
+            place, drawn = _clicked(embedding, drawn, side)
+    rgba_4HW = drawn.rgba_4HW.repeat(config.zoom, axis=1).repeat(config.zoom, axis=2)
+    write_picture(config.out, rgba_4HW, _shown(box, rgba_4HW, side / config.zoom))
     return Viewed(
         picture=str(config.out),
         height_px=rgba_4HW.shape[1],
         width_px=rgba_4HW.shape[2],
         cells_per_px=side / config.zoom,
         stage=embedding.stage,
-        shown="components" if config.similar_to is None else "similarity",
-        explained=explained,
-        low=low,
-        high=high,
-        basis=str(basis) if basis and config.similar_to is None else None,
+        shown="components" if place is None else "similarity",
+        similar_to=None if place is None else str(place),
+        explained=drawn.explained,
+        low=drawn.low,
+        high=drawn.high,
+        basis=None if basis is None else str(basis),
     )
 
 
-def _components(
-    embedding: Embedding, config: ViewConfig, side: int
-) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-    """Return `rgba_4HW` of three components, and the variance they hold."""
+def _shown(box: GeoBox, rgba_4HW: NDArray[np.uint8], cells_per_px: float) -> GeoBox:
+    """Return the grid of a picture of a grid of cells."""
+    return replace(
+        box,
+        transform=box.transform @ Affine.scale(cells_per_px),
+        height=rgba_4HW.shape[1],
+        width=rgba_4HW.shape[2],
+    )
+
+
+def _components(embedding: Embedding, config: ViewConfig, side: int) -> _Drawn:
+    """Draw three components; the variance they hold is known where they are new."""
     explained: tuple[float, ...]
     if config.basis is None:
         basis = fit_basis(embedding, config.sample_cells)
@@ -172,17 +205,32 @@ def _components(
     if config.save_basis is not None:
         save_basis(basis, config.save_basis)
     colours_3HW = block_means(embedding, side, COLOURS, basis.colours)
-    return paint_rgb(colours_3HW), explained
+    return _Drawn(rgba_4HW=paint_rgb(colours_3HW), explained=explained)
 
 
-def _similarity(
-    embedding: Embedding, place: Place, side: int
-) -> tuple[NDArray[np.uint8], float, float]:
-    """Return `rgba_4HW` of likeness, and the cosines of its first and last colour."""
+def _similarity(embedding: Embedding, place: Place, side: int) -> _Drawn:
+    """Draw likeness to a cell."""
     unit_D = unit_vector(embedding, *find_cell(embedding, place))
     cosine_1HW = block_means(
         embedding, side, 1, lambda features_Dhw: cosine(features_Dhw, unit_D)
     )
     low, high = map(float, np.nanpercentile(cosine_1HW, LIKENESS))
     low = min(low, high - 1e-6)  # where every cell is alike
-    return paint_ramp((cosine_1HW[0] - low) / (high - low)), low, high
+    rgba_4HW = paint_ramp((cosine_1HW[0] - low) / (high - low))
+    return _Drawn(rgba_4HW=rgba_4HW, low=low, high=high)
+
+
+def _clicked(
+    embedding: Embedding, components: _Drawn, side: int
+) -> tuple[Place, _Drawn]:
+    """Let a place be clicked, and return it with likeness to it."""
+    last = components
+
+    def likeness(place: Place) -> NDArray[np.uint8]:
+        nonlocal last
+        last = _similarity(embedding, place, side)
+        return last.rgba_4HW
+
+    shown = _shown(embedding.geobox, components.rgba_4HW, side)
+    place = click_place(components.rgba_4HW, shown, likeness)
+    return place, last

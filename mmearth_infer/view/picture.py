@@ -1,4 +1,4 @@
-"""Pictures on Earth: PNG with a world file, or GeoTIFF.
+"""Pictures on Earth: PNG with a world file, or Cloud Optimized GeoTIFF.
 
 Shapes: 4 red, green, blue, alpha; H W pixels of the picture.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = (".png", ".tif", ".tiff")
 """What pictures end in."""
+
+BLOCK_PX: Final = 512
+"""Side of a block of a GeoTIFF, and the longest of its smallest overview."""
+
+COLOURS: Final = (
+    ColorInterp.red,
+    ColorInterp.green,
+    ColorInterp.blue,
+    ColorInterp.alpha,
+)
+"""What the bands are, so that overviews leave out what is clear."""
 
 
 def files_of(out: Path) -> tuple[Path, ...]:
@@ -54,18 +66,18 @@ def write_picture(out: Path, rgba_4HW: NDArray[np.uint8], box: GeoBox) -> None:
             _encode(rgba_4HW, box, driver="PNG", zlevel=9),
         ]
     else:
-        picture = _encode(
-            rgba_4HW,
-            box,
-            driver="GTiff",
-            crs=box.crs,
-            compress="deflate",
-            predictor=2,
-            tiled=True,
-            photometric="rgb",
-            alpha="non-premultiplied",
-        )
-        contents = [picture]
+        contents = [
+            _encode(
+                rgba_4HW,
+                box,
+                driver="COG",
+                crs=box.crs,
+                compress="deflate",
+                predictor="standard",
+                blocksize=BLOCK_PX,
+                overview_resampling="average",
+            )
+        ]
     with ExitStack() as stack:  # which gives all of them their names at its end
         for path, content in zip(files_of(out), contents, strict=True):
             stack.enter_context(file_beside(path)).write_bytes(content)
@@ -87,6 +99,7 @@ def _encode(rgba_4HW: NDArray[np.uint8], box: GeoBox, **profile: object) -> byte
     try:
         with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
             with memory.open(**shape, **profile) as file:
+                file.colorinterp = COLOURS
                 file.write(rgba_4HW)
             return bytes(memory.read())
     except RasterioError as error:

@@ -1,5 +1,6 @@
 """Pictures lie where the store lies, and are clear where it is empty."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,21 @@ def test_a_picture_lies_on_earth(suffix: str, tmp_path: Path) -> None:
         assert file.transform.almost_equals(BOX.transform)
         assert file.crs == BOX.crs
         assert file.colorinterp[3] == ColorInterp.alpha
+
+
+def test_a_large_geotiff_has_overviews(tmp_path: Path) -> None:
+    """It is a COG; means leave out what is clear."""
+    rgba = np.full((4, 1100, 700), 200, dtype=np.uint8)
+    rgba[:, :, :351] = 0
+    box = replace(BOX, height=1100, width=700)
+    write_picture(tmp_path / "p.tif", rgba, box)
+    with rasterio.open(tmp_path / "p.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.overviews(1) == [2, 4]
+        small = file.read(out_shape=(4, 550, 350))
+        np.testing.assert_array_equal(file.read(), rgba)
+    assert (small[:3, :, :175] == 0).all()
+    assert (small[:3, :, 175:] == 200).all()  # half of column 175 is clear
 
 
 def test_a_world_file() -> None:

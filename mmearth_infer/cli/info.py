@@ -27,7 +27,7 @@ from mmearth_infer.errors import StoreError
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.tiling import plan_scene
 from mmearth_infer.write.layout import COMPLETE, PROVENANCE
-from mmearth_infer.write.zarr_store import read_store_metadata
+from mmearth_infer.write.metadata import read_store_metadata
 
 if TYPE_CHECKING:
     from mmearth_infer.read.options import SceneOptions

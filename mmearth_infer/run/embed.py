@@ -6,7 +6,6 @@ import logging
 import os
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mmearth_infer.engine.open import open_model
@@ -17,11 +16,12 @@ from mmearth_infer.run.provenance import geoemb, job, provenance
 from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
 from mmearth_infer.run.seams import plan_of, report_seams
 from mmearth_infer.run.tiling import PANEL_PX, blend_for, plan_scene, tiles_per_batch
+from mmearth_infer.write.address import locate
 from mmearth_infer.write.encode import encoding_for
 from mmearth_infer.write.layout import Layer
 from mmearth_infer.write.open_store import open_store
-from mmearth_infer.write.work import Work
-from mmearth_infer.write.zarr_store import STORE, ZarrSink
+from mmearth_infer.write.work import work_at
+from mmearth_infer.write.zarr_store import ZarrSink
 
 if TYPE_CHECKING:
     from mmearth_infer.contract.manifest import Output
@@ -56,7 +56,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
     """
     watch = Stopwatch()
     if not config.resume:
-        Work(Path(config.out), STORE, overwrite=config.overwrite).check()
+        work_at(config.out, overwrite=config.overwrite).check()
     with ExitStack() as stack:
         with watch.busy("open"):
             model = _open_model(config)
@@ -141,7 +141,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         asked = config.report or config.report_picture is not None
         seams = _seams(config, model, source) if asked else None
     return Report(
-        store=str(config.out),
+        store=str(locate(config.out)),
         scene=scene.name,
         model=manifest.name,
         model_digest=model.file.digest,
@@ -185,7 +185,7 @@ def _open_model(config: EmbedConfig) -> CompiledModel:
 def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[str, Any]:
     """Return how far tiles show in the coarsest map of the finished store."""
     output = model.file.manifest.outputs_of(config.stages)[-1]
-    store = open_store(Path(config.out), stage=output.stage)
+    store = open_store(config.out, stage=output.stage)
     one_map = model.engine(level=source.scene.level, output=output)
     try:
         found = report_seams(store, source=source, one_map=one_map)

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore
 
 from mmearth_infer.write import conventions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zarr.abc.store import Store
 
     from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.write.encode import Encoding
+    from mmearth_infer.write.place import Place
 
 LayoutChoice = Literal["plain", "sharded"]
 """Chunks as files of their own, or many in a file, for object storage."""
@@ -100,7 +98,7 @@ def written_cells(layer: Layer, layout: LayoutChoice) -> int:
 
 
 def create(
-    folder: Path,
+    place: Place,
     layers: list[Layer],
     provenance: dict[str, Any],
     *,
@@ -109,7 +107,7 @@ def create(
     """Write the metadata of a store, and the coordinates of its grids.
 
     Args:
-        folder: Where; nothing is there yet.
+        place: Where; nothing is there yet.
         layers: Its maps.
         provenance: What made the store, as JSON.
         layout: How chunks lie in files.
@@ -117,15 +115,15 @@ def create(
     """
     said = {PROVENANCE: {COMPLETE: False, **provenance}}
     if any(layer.group for layer in layers):
-        zarr.create_group(LocalStore(folder), attributes=said)
+        zarr.create_group(place.store(), attributes=said)
     for layer in layers:
         attributes = conventions.group_attributes(layer.box, layer.geoemb)
         group = zarr.create_group(
-            LocalStore(folder / layer.group),
+            place.store(layer.group),
             attributes={**attributes, **({} if layer.group else said)},
         )
         _create_embedding(group, layer, layout)
-        _create_quality(folder / layer.group / QUALITY, layer, layout)
+        _create_quality(place.store(f"{layer.prefix}{QUALITY}"), layer, layout)
 
 
 def _create_embedding(group: zarr.Group, layer: Layer, layout: LayoutChoice) -> None:
@@ -165,11 +163,11 @@ def _sides(
     return None, (min(side, box.height), min(side, box.width))
 
 
-def _create_quality(folder: Path, layer: Layer, layout: LayoutChoice) -> None:
+def _create_quality(store: Store, layer: Layer, layout: LayoutChoice) -> None:
     """Write the metadata of the quality group."""
     box = layer.box
     side = written_cells(layer, layout)
-    group = zarr.create_group(LocalStore(folder), zarr_format=2)
+    group = zarr.create_group(store, zarr_format=2)
     names = {"valid": "share of each cell's pixels that hold data"}
     if layer.encoding.per_cell:
         names["scale"] = "factor from stored values to embeddings"
@@ -208,24 +206,24 @@ def _write_coordinates(group: zarr.Group, box: GeoBox) -> None:
     attributes = conventions.grid_mapping_attributes(box)
     if not version_3:
         attributes |= conventions.dimension_attribute()
-    place = group.create_array(
+    mapping = group.create_array(
         conventions.GRID_MAPPING, shape=(), dtype="int64", attributes=attributes
     )
-    place[...] = 0
+    mapping[...] = 0
 
 
-def complete(folder: Path, layers: list[Layer], provenance: dict[str, Any]) -> None:
-    """Mark a store complete and gather its metadata; may be done twice.
+def complete(place: Place, layers: list[Layer], provenance: dict[str, Any]) -> None:
+    """Gather a store's metadata, and mark it complete last of all; may be done twice.
 
     Every file is replaced as a whole, so that a kill leaves one state or the other.
     """
-    root = zarr.open_group(LocalStore(folder), mode="r+", use_consolidated=False)
-    root.update_attributes({PROVENANCE: {COMPLETE: True, **provenance}})
     for layer in layers:
-        _consolidate(LocalStore(folder / layer.group / QUALITY))
-        _consolidate(LocalStore(folder / layer.group))
+        _consolidate(place.store(f"{layer.prefix}{QUALITY}"))
+        _consolidate(place.store(layer.group))
     if any(layer.group for layer in layers):
-        _consolidate(LocalStore(folder))
+        _consolidate(place.store())
+    root = zarr.open_group(place.store(), mode="r+", use_consolidated=True)
+    root.update_attributes({PROVENANCE: {COMPLETE: True, **provenance}})
 
 
 def _consolidate(store: Store) -> None:

@@ -1,8 +1,9 @@
-"""The ledger beside a store: what it is made from, and which strips are on the disk.
+"""The ledger beside a store: what it is made from, and which strips are safe.
 
 Lines of JSON. The first says what the store is made from; each further line names a
-strip whose chunks are on the disk, and is itself on the disk before the next is begun.
-A line that a kill cut short counts as not written.
+strip whose chunks are safe, and is itself safe before the next is begun: on the disk,
+or taken by an object store (`write/remote.py`). A line that a kill cut short counts as
+not written.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
 from mmearth_infer.disk import file_beside, to_disk
 from mmearth_infer.errors import StoreError
@@ -29,9 +30,28 @@ Job = dict[str, Any]
 """Everything a store depends on, as JSON: equal jobs make equal stores."""
 
 
+class Record(TypedDict):
+    """A strip, as a line says it."""
+
+    row: int
+    """First row of cells."""
+
+    col: int
+    """First column of cells."""
+
+    height: int
+    """Rows of cells."""
+
+    width: int
+    """Columns of cells."""
+
+    valid: int
+    """Cells with data."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Done:
-    """What is on the disk: strips come in order in every panel."""
+    """What is written: strips come in order in every panel."""
 
     next_row: dict[int, int] = field(default_factory=dict)
     """First row of cells that is missing, by the panel's first column."""
@@ -42,11 +62,11 @@ class Done:
     cells: int = 0
     """Cells that are written."""
 
-    def add(self, line: dict[str, int]) -> None:
+    def add(self, strip: Record) -> None:
         """Count a strip."""
-        self.next_row[line["col"]] = line["row"] + line["height"]
-        self.valid_cells += line["valid"]
-        self.cells += line["height"] * line["width"]
+        self.next_row[strip["col"]] = strip["row"] + strip["height"]
+        self.valid_cells += strip["valid"]
+        self.cells += strip["height"] * strip["width"]
 
 
 class Ledger:
@@ -63,7 +83,7 @@ class Ledger:
     @classmethod
     def begin(cls, path: Path, job: Job) -> Self:
         """Write the first line."""
-        first = _line({"schema": SCHEMA, "job": job})
+        first = first_line(job)
         with file_beside(path) as aside:
             aside.write_bytes(first)
         to_disk(path.parent)
@@ -78,23 +98,15 @@ class Ledger:
 
         """
         before, done, size = read_ledger(path)
-        changed = differences(before, job)
-        if changed:
-            raise StoreError(
-                f"`{path.with_suffix('')}` cannot be resumed: {changed}",
-                hint="give what it was begun with, or start anew with --overwrite",
-            )
+        refuse_changes(before, job, path.with_suffix(""))
         return cls(path, job, done, size)
 
-    def add(self, *, row: int, col: int, shape: tuple[int, int], valid: int) -> None:
+    def add(self, strip: Record) -> None:
         """Write down a strip whose chunks are on the disk."""
-        height, width = shape
-        line = {"row": row, "col": col, "height": height, "width": width}
-        line["valid"] = valid
-        self._file.write(_line(line))
+        self._file.write(line_of(strip))
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.done.add(line)
+        self.done.add(strip)
 
     def close(self) -> None:
         """Close it, which unlocks it."""
@@ -108,7 +120,16 @@ def read_ledger(path: Path) -> tuple[Job, Done, int]:
         StoreError: If it is no ledger.
 
     """
-    content = path.read_bytes()
+    return read_lines(path.read_bytes(), path)
+
+
+def read_lines(content: bytes, name: object) -> tuple[Job, Done, int]:
+    """Return the same of the content of a ledger.
+
+    Raises:
+        StoreError: If it is that of no ledger, by its name.
+
+    """
     whole = content[: content.rfind(b"\n") + 1]
     done = Done()
     try:
@@ -116,17 +137,47 @@ def read_ledger(path: Path) -> tuple[Job, Done, int]:
         said = json.loads(first)
         if said["schema"] != SCHEMA:
             raise StoreError(
-                f"`{path}` is a ledger of version {said['schema']}, not {SCHEMA}",
+                f"`{name}` is a ledger of version {said['schema']}, not {SCHEMA}",
                 hint="resume with the version of mmearth that began it",
             )
         for line in rest:
             done.add(json.loads(line))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"`{path}` is damaged: what is written cannot be told",
+            f"`{name}` is damaged: what is written cannot be told",
             hint="start anew with --overwrite",
         ) from error
     return said["job"], done, len(whole)
+
+
+def refuse_changes(before: Job, now: Job, store: object) -> None:
+    """Refuse to go on with a store that was begun from something else.
+
+    Raises:
+        StoreError: Naming what changed.
+
+    """
+    changed = differences(before, now)
+    if changed:
+        raise StoreError(
+            f"`{store}` cannot be resumed: {changed}",
+            hint="give what it was begun with, or start anew with --overwrite",
+        )
+
+
+def refuse_to_lose(done: Done, store: object) -> None:
+    """Refuse to throw away what another run wrote.
+
+    Raises:
+        StoreError: If it wrote anything.
+
+    """
+    if done.valid_cells:
+        raise StoreError(
+            f"`{store}` was begun and not finished: {done.valid_cells} "
+            "cells with data are written",
+            hint="--resume goes on with it, --overwrite starts anew",
+        )
 
 
 def differences(before: Job, now: Job) -> str:
@@ -172,8 +223,15 @@ def _short(value: object) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True).encode() + b"\n"
+def first_line(job: Job, **more: str) -> bytes:
+    """Return the line that says what a store is made from."""
+    said = {"schema": SCHEMA, "job": job, **more}
+    return json.dumps(said, sort_keys=True).encode() + b"\n"
+
+
+def line_of(strip: Record) -> bytes:
+    """Return the line that names a strip."""
+    return json.dumps(strip, sort_keys=True).encode() + b"\n"
 
 
 def _lock(handle: int, path: Path) -> None:

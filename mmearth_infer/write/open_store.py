@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
@@ -15,20 +14,23 @@ import zarr
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
-from zarr.storage import LocalStore
 
 from mmearth_infer.errors import StoreError, WindowError
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.grid.window import Window
 from mmearth_infer.write.conventions import GRID_MAPPING
 from mmearth_infer.write.encode import NODATA_INT8
-from mmearth_infer.write.layout import COMPLETE, EMBEDDING, PROVENANCE, QUALITY
-from mmearth_infer.write.zarr_store import is_store
+from mmearth_infer.write.layout import COMPLETE, EMBEDDING, QUALITY
+from mmearth_infer.write.metadata import ROOT, said_by
+from mmearth_infer.write.place import place_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from mmearth_infer.write.address import Where
+    from mmearth_infer.write.place import Place
 
 STAGES: Final = (1, 2, 3, 4)
 """Stages a store may hold."""
@@ -49,7 +51,7 @@ _DTYPES: Final = ("float32", "float16", "int8")
 class Embedding:
     """One stage of a finished store."""
 
-    path: Path
+    path: Where
     """The store."""
 
     stage: int | None
@@ -69,6 +71,9 @@ class Embedding:
 
     scale: float | None
     """Factor from int8 to features; None where there is none, or one a cell."""
+
+    _place: Place
+    """Where its files lie."""
 
     _array: zarr.Array[Any]
     """`(band, y, x)`, as stored."""
@@ -137,7 +142,7 @@ class Embedding:
         if self._scale_hw is None:
             assert self.scale is not None
             return features_Dhw * np.float32(self.scale)
-        with _damage(self.path):
+        with _damage(self._place):
             scale_hw = np.asarray(self._scale_hw[window.slices], dtype=np.float32)
         return features_Dhw * scale_hw
 
@@ -151,7 +156,7 @@ class Embedding:
         """
         if window.row < 0 or window.col < 0 or window != self._clipped(window):
             raise WindowError(f"{window} is not inside {self._array.shape[1:]} cells")
-        with _damage(self.path):
+        with _damage(self._place):
             return np.asarray(self._array[(slice(None), *window.slices)])
 
     def _clipped(self, window: Window) -> Window:
@@ -168,86 +173,88 @@ class Embedding:
                 )
 
 
-def open_store(path: str | Path, stage: int | None = None) -> Embedding:
+def open_store(path: str | Where, stage: int | None = None) -> Embedding:
     """Open a finished store, or one stage of it.
 
     Args:
-        path: The store.
+        path: The store: a path, or an address.
         stage: Which stage; None for the deepest it holds.
 
     Raises:
-        StoreError: If there is no store, it is not complete or damaged, or it does
-            not hold that stage.
+        StoreError: If there is no store, it is not complete or damaged, cannot be
+            reached, or does not hold that stage.
+        MissingExtraError: If what reaches its address is not installed.
 
     """
-    path = Path(path)
-    if not is_store(path):
+    place = place_at(path)
+    whole = said_by(place)
+    if whole is None:
         raise StoreError(
-            f"`{path}` is not a store made by mmearth",
+            f"`{place.where}` is not a store made by mmearth",
             hint="`mmearth embed SCENE -o OUT.zarr` makes one",
         )
-    with _damage(path):
-        root = _group(path)
-        whole = dict(cast("dict[str, Any]", root.attrs[PROVENANCE]))
+    with _damage(place):
         if whole.get(COMPLETE) is not True:
             raise StoreError(
-                f"`{path}` is not complete: its run was stopped, or goes on",
+                f"`{place.where}` is not complete: its run was stopped, or goes on",
                 hint="run its `mmearth embed` again with --resume",
             )
-        own, folder = _choose(path, whole, stage)
-        group = root if folder == path else _group(folder)
+        own, name = _choose(place, whole, stage)
+        group = _group(place, name)
         attributes = dict(group.attrs)
         array = group[EMBEDDING]
         if not isinstance(array, zarr.Array) or str(array.dtype) not in _DTYPES:
             raise ValueError(f"`{EMBEDDING}` is not an array of {', '.join(_DTYPES)}")
-        scale, scale_hw = _scales(folder, array)
+        scale, scale_hw = _scales(place, name, array)
         return Embedding(
-            path=path,
+            path=place.where,
             stage=own,
-            group_path="" if folder == path else folder.name,
+            group_path=name,
             geobox=_geobox(group, attributes, array),
             attributes=attributes,
             provenance=whole,
             scale=scale,
+            _place=place,
             _array=array,
             _scale_hw=scale_hw,
         )
 
 
-def stages_of(path: Path) -> tuple[int, ...]:
+def stages_of(path: str | Where) -> tuple[int, ...]:
     """Return the stages that have a group of their own; none if there is one stage."""
-    return tuple(n for n in STAGES if (path / f"stage{n}" / "zarr.json").is_file())
+    place = place_at(path)
+    return tuple(n for n in STAGES if place.read(f"stage{n}/{ROOT}") is not None)
 
 
 def _choose(
-    path: Path, whole: dict[str, Any], stage: int | None
-) -> tuple[int | None, Path]:
-    """Return the stage to be read, and the folder of its group.
+    place: Place, whole: dict[str, Any], stage: int | None
+) -> tuple[int | None, str]:
+    """Return the stage to be read, and the name of its group.
 
     Raises:
         StoreError: If the store does not hold that stage.
 
     """
-    several = stages_of(path)
+    several = stages_of(place.where)
     if several:
         held, chosen = several, several[-1] if stage is None else stage
         if chosen in several:
-            return chosen, path / f"stage{chosen}"
+            return chosen, f"stage{chosen}"
     else:
         held = tuple(whole.get("model", {}).get("stages", ()))
         only = held[0] if held else None
         if stage is None or stage == only:
-            return only, path
+            return only, ""
     names = ", ".join(str(n) for n in held) or "unknown"
     raise StoreError(
-        f"`{path}` does not hold stage {stage}",
+        f"`{place.where}` does not hold stage {stage}",
         hint=f"it holds stage {names}; `mmearth embed --stage {stage}` gives that one",
     )
 
 
-def _group(folder: Path) -> zarr.Group:
+def _group(place: Place, name: str) -> zarr.Group:
     """Open a Zarr v3 group that is only read."""
-    return zarr.open_group(LocalStore(folder, read_only=True), mode="r", zarr_format=3)
+    return zarr.open_group(place.store(name, read_only=True), mode="r", zarr_format=3)
 
 
 def _geobox(
@@ -265,7 +272,7 @@ def _geobox(
 
 
 def _scales(
-    folder: Path, array: zarr.Array[Any]
+    place: Place, name: str, array: zarr.Array[Any]
 ) -> tuple[float | None, zarr.Array[Any] | None]:
     """Return the factor from int8 to features: for all cells, or an array of them."""
     if str(array.dtype) != "int8":
@@ -273,7 +280,8 @@ def _scales(
     scale = cast("dict[str, Any]", array.attrs[QUANTIZATION])[SCALE]
     if scale != PER_PIXEL:
         return float(scale), None
-    store = LocalStore(folder / QUALITY, read_only=True)
+    quality = f"{name}/{QUALITY}" if name else QUALITY
+    store = place.store(quality, read_only=True)
     scale_hw = zarr.open_group(store, mode="r", zarr_format=2)[SCALE]
     if not isinstance(scale_hw, zarr.Array) or scale_hw.shape != array.shape[1:]:
         raise ValueError(f"`{QUALITY}/{SCALE}` does not fit `{EMBEDDING}`")
@@ -281,15 +289,16 @@ def _scales(
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def _damage(place: Place) -> Iterator[None]:
     """Say that a store is damaged, whatever the libraries below stumble over.
 
     Raises:
-        StoreError: If they do.
+        StoreError: If they do, or if the place cannot be read.
 
     """
     try:
-        yield
+        with place.reading():
+            yield
     except (
         AttributeError,
         CRSError,
@@ -300,5 +309,5 @@ def _damage(path: Path) -> Iterator[None]:
         ValueError,
     ) as error:
         raise StoreError(
-            f"`{path}` is damaged: {error}", hint="embed the scene again"
+            f"`{place.where}` is damaged: {error}", hint="embed the scene again"
         ) from error

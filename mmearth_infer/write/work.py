@@ -1,195 +1,95 @@
-"""A store on its way: the folder that is written, the ledger beside it, the name last.
+"""A store on its way: what it needs until it is complete, on a disk or beyond.
 
-    OUT.partial   what is written, in every detail a store, marked incomplete
-    OUT.ledger    what it is made from, and which strips are on the disk
-
-A kill at any moment leaves one of few states, and each is put right by the next run:
-
-| left behind | next run |
-|---|---|
-| `OUT.partial.new` | removed: nothing was begun |
-| `OUT.partial` alone | removed: nothing was recorded |
-| both | resumed, if that is asked for and nothing changed |
-| `.OUT.replaced`, no `OUT` | put back: the new one had not taken the name |
-| `.OUT.replaced`, and `OUT` | removed: it had |
-| `OUT` and a ledger, nothing partial | the ledger is removed: it is complete |
+`write/folder.py` and `write/remote.py` say what a kill leaves, and what becomes of it.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Protocol
 
-from mmearth_infer.disk import (
-    check_output,
-    clear_left_over,
-    disk_errors,
-    sync_tree,
-    to_disk,
-)
-from mmearth_infer.errors import StoreError
-from mmearth_infer.write.ledger import Ledger, check_free, read_ledger
+from mmearth_infer.write.address import Address, locate_to_write
+from mmearth_infer.write.folder import FolderWork
+from mmearth_infer.write.metadata import STORE
+from mmearth_infer.write.place import check_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
-    from mmearth_infer.disk import Kind
-    from mmearth_infer.write.ledger import Done, Job
-
-
-_ADDRESS: Final = re.compile(r"[a-z0-9]{2,}:/")  # click makes one slash of two
+    from mmearth_infer.write.address import Where
+    from mmearth_infer.write.ledger import Done, Job, Record
+    from mmearth_infer.write.place import Place
 
 
-class Work:
-    """A folder that is being made, and may be gone on with after a kill."""
+class Work(Protocol):
+    """A store that is being made, on a disk or beyond; made safe strip by strip."""
 
-    def __init__(self, out: Path, kind: Kind, *, overwrite: bool) -> None:
-        """Put right what a kill left, and refuse what may not be replaced.
+    @property
+    def out(self) -> Where:
+        """Where the store will be."""
+        ...
 
-        Args:
-            out: Where the folder will be.
-            kind: What it is.
-            overwrite: Replace one that is there, once this is complete.
-
-        Raises:
-            StoreError: If something is there that may not be replaced.
-
-        """
-        if _ADDRESS.match(str(out)):
-            raise StoreError(
-                f"`{out}` is an address: a {kind.name} is written to a disk only",
-                hint="write it here and copy it: `aws s3 sync`, `gsutil rsync`",
-            )
-        with disk_errors(out):
-            self.out = out.resolve()
-        self.partial = self.out.with_name(f"{self.out.name}.partial")
-        self._ledger_path = self.out.with_name(f"{self.out.name}.ledger")
-        self._replaced = self.out.with_name(f".{self.out.name}.replaced")
-        self._kind, self._overwrite = kind, overwrite
-        self._ledger: Ledger | None = None
-        with disk_errors(self.out):
-            self._put_right()
-
-    def _put_right(self) -> None:
-        """Finish what a kill interrupted between two renames."""
-        if self._replaced.exists():
-            if self.out.exists():
-                shutil.rmtree(self._replaced)
-            else:
-                self._replaced.rename(self.out)
-        if self.out.exists() and self._ledger_path.exists() and not self.begun:
-            self._ledger_path.unlink()
-
-    def check(self) -> None:
-        """Refuse early what `begin` would refuse when everything has been opened.
-
-        Raises:
-            StoreError: If something is there that may not be replaced, or lost.
-
-        """
-        check_output(self.out, self._kind, overwrite=self._overwrite)
-        if self.begun and not self._overwrite:
-            self._refuse_to_lose()
+    @property
+    def place(self) -> Place:
+        """Where it is written meanwhile."""
+        ...
 
     @property
     def begun(self) -> bool:
         """Whether there is something to resume."""
-        return self.partial.exists() and self._ledger_path.exists()
+        ...
+
+    @property
+    def taken(self) -> bool:
+        """Whether something has the store's name."""
+        ...
 
     @property
     def done(self) -> Done:
-        """What is on the disk already."""
-        assert self._ledger is not None
-        return self._ledger.done
+        """What is safe already."""
+        ...
 
-    def begin(self, job: Job, make: Callable[[Path], None], *, resume: bool) -> None:
-        """Start anew, or go on.
+    def check(self) -> None:
+        """Refuse early what `begin` would refuse when everything has been opened."""
+        ...
 
-        Args:
-            job: What the folder is made from.
-            make: Writes the folder as it is before anything is in it.
-            resume: Go on with what was begun, if anything was.
+    def begin(self, job: Job, make: Callable[[Place], None], *, resume: bool) -> None:
+        """Start anew, or go on."""
+        ...
 
-        Raises:
-            StoreError: If what was begun is of another job, or would be lost.
+    def record(self, strip: Record) -> None:
+        """Write down that a strip is safe."""
+        ...
 
-        """
-        check_output(self.out, self._kind, overwrite=self._overwrite)
-        with disk_errors(self.out):
-            if self._ledger_path.exists():
-                check_free(self._ledger_path)
-            if self.begun and resume:
-                self._ledger = Ledger.resume(self._ledger_path, job)
-                return
-            if self.begun and not self._overwrite:
-                self._refuse_to_lose()
-            self._ledger_path.unlink(missing_ok=True)
-            fresh = self.partial.with_name(f"{self.partial.name}.new")
-            for left_over in (fresh, self.partial):
-                clear_left_over(left_over, self._kind)
-            try:
-                make(fresh)
-                sync_tree(fresh)
-                fresh.rename(self.partial)
-                self._ledger = Ledger.begin(self._ledger_path, job)
-            except BaseException:
-                shutil.rmtree(fresh, ignore_errors=True)
-                shutil.rmtree(self.partial, ignore_errors=True)
-                raise
-
-    def _refuse_to_lose(self) -> None:
-        """Refuse to throw away what another run wrote.
-
-        Raises:
-            StoreError: If it wrote anything.
-
-        """
-        _, done, _ = read_ledger(self._ledger_path)
-        if done.valid_cells:
-            raise StoreError(
-                f"`{self.out}` was begun and not finished: {done.valid_cells} "
-                "cells with data are written",
-                hint="--resume goes on with it, --overwrite starts anew",
-            )
-
-    def record(self, *, row: int, col: int, shape: tuple[int, int], valid: int) -> None:
-        """Write down that a strip is on the disk."""
-        assert self._ledger is not None
-        self._ledger.add(row=row, col=col, shape=shape, valid=valid)
-
-    def finish(self) -> None:
-        """Give the folder its name; what it replaces is removed only after that."""
-        assert self._ledger is not None
-        sync_tree(self.partial)
-        if self.out.exists():
-            self.out.rename(self._replaced)
-        try:
-            self.partial.rename(self.out)
-        except BaseException:
-            if self._replaced.exists():
-                self._replaced.rename(self.out)
-            raise
-        to_disk(self.out.parent)
-        self._ledger.close()
-        self._ledger_path.unlink()
-        if self._replaced.exists():
-            shutil.rmtree(self._replaced)
+    def finish(self, complete: Callable[[Place], None]) -> None:
+        """Mark the store complete, under its name."""
+        ...
 
     def leave(self) -> None:
         """Leave what is written for another run; what is nothing yet is removed."""
-        if self._ledger is None:
-            return
-        self._ledger.close()
-        if not self._ledger.done.valid_cells and self.partial.exists():
-            self._ledger_path.unlink(missing_ok=True)
-            shutil.rmtree(self.partial, ignore_errors=True)
+        ...
 
-    def __enter__(self) -> Self:
-        """Return the work."""
-        return self
+    def errors(self) -> AbstractContextManager[None]:
+        """Raise a `StoreError` where what is written is not taken."""
+        ...
 
-    def __exit__(self, *exc: object) -> None:
-        """Leave it, finished or not."""
-        self.leave()
+
+def work_at(out: str | Where, *, overwrite: bool) -> Work:
+    """Return a store on its way; what a kill left of it is put right.
+
+    Args:
+        out: Where the store will be.
+        overwrite: Replace one that is there.
+
+    Raises:
+        StoreError: If it cannot be there.
+        MissingExtraError: If it is an address, and what reaches it is not installed.
+
+    """
+    found = locate_to_write(out)
+    if not isinstance(found, Address):
+        return FolderWork(found, STORE, overwrite=overwrite)
+    check_extra(found)
+    from mmearth_infer.write.remote import RemoteWork  # noqa: PLC0415 -- an extra
+
+    return RemoteWork(found, overwrite=overwrite)

@@ -1,17 +1,13 @@
-"""The Zarr store as a sink: strips in, whole chunks on the disk, the name last."""
+"""The Zarr store as a sink: strips in, whole chunks made safe, complete last."""
 
 from __future__ import annotations
 
-import json
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import zarr
-from zarr.storage import LocalStore
 
-from mmearth_infer.disk import Kind, disk_errors, to_disk
 from mmearth_infer.errors import StoreError
 from mmearth_infer.write.layout import (
     COMPLETE,
@@ -23,31 +19,32 @@ from mmearth_infer.write.layout import (
     written_cells,
 )
 from mmearth_infer.write.ledger import Done, differences
-from mmearth_infer.write.work import Work
+from mmearth_infer.write.metadata import read_store_metadata
+from mmearth_infer.write.place import place_at
+from mmearth_infer.write.work import work_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mmearth_infer.seams import Strip
+    from mmearth_infer.write.address import Where
     from mmearth_infer.write.layout import Layer, LayoutChoice
     from mmearth_infer.write.ledger import Job
-
-TEMPORARY: Final = "*.partial"
-"""What zarr calls a file that it has not finished; a kill leaves it behind."""
+    from mmearth_infer.write.place import Place
 
 
 class ZarrSink:
     """A store that is being written.
 
-    Everything goes to `OUT.partial`, which says that it is not complete; the ledger
-    beside it says which strips are on the disk. `finish` marks it and gives it its
-    name, so that nothing under that name is ever half written. Leaving the block
-    without `finish` keeps what is written for `--resume`.
+    What is written says that it is not complete; the ledger beside it says which
+    strips are safe. On a disk it has another name until `finish`, so that nothing
+    under its own is ever half written. Leaving the block without `finish` keeps what
+    is written for `--resume`.
     """
 
     def __init__(  # noqa: PLR0913 -- what a store says, and where it goes
         self,
-        path: str | Path,
+        path: str | Where,
         *,
         layers: Sequence[Layer],
         provenance: dict[str, Any],
@@ -74,11 +71,11 @@ class ZarrSink:
         """
         self._layers = list(layers)
         self._provenance = provenance
-        self._work = Work(Path(path), STORE, overwrite=overwrite)
+        self._work = work_at(path, overwrite=overwrite)
         self.path = self._work.out
 
-        def make(folder: Path) -> None:
-            create(folder, self._layers, provenance, layout=layout)
+        def make(place: Place) -> None:
+            create(place, self._layers, provenance, layout=layout)
 
         self.is_complete = (
             resume and not overwrite and not self._work.begun and self._is_there()
@@ -90,11 +87,10 @@ class ZarrSink:
             written_cells(layer, layout) * layer.stride_px for layer in self._layers
         )
         self.chunk_cells = whole_px // coarsest.stride_px
-        folder = self.path if self.is_complete else self._work.partial
-        with disk_errors(self.path):
-            for left_over in folder.rglob(TEMPORARY):
-                left_over.unlink()
-            self._arrays = [_Arrays(folder, layer) for layer in layers]
+        place = place_at(self.path) if self.is_complete else self._work.place
+        with self._work.errors():
+            place.tidy()
+            self._arrays = [_Arrays(place, layer) for layer in layers]
 
     def _is_there(self) -> bool:
         """Tell whether the store is there, complete.
@@ -103,7 +99,7 @@ class ZarrSink:
             StoreError: If it is there and was made from something else.
 
         """
-        if not self.path.exists():
+        if not self._work.taken:
             return False
         attributes, _, _ = read_store_metadata(self.path)
         there = attributes[PROVENANCE]
@@ -117,7 +113,7 @@ class ZarrSink:
 
     @property
     def done(self) -> Done:
-        """What is on the disk already."""
+        """What is safe already."""
         if not self.is_complete:
             return self._work.done
         return self._arrays[-1].count()
@@ -127,33 +123,40 @@ class ZarrSink:
         return self.done.next_row.get(col, 0)
 
     def write(self, strips: Sequence[Strip]) -> None:
-        """Write a strip of each map, which fill whole chunks, and wait for the disk.
+        """Write a strip of each map, which fill whole chunks, and wait till it is safe.
 
         Raises:
-            StoreError: If the disk does not take it.
+            StoreError: If it is not taken.
 
         """
-        with disk_errors(self.path):
+        with self._work.errors():
             for arrays, strip in zip(self._arrays, strips, strict=True):
                 arrays.write(strip)
             base = strips[-1]
+            height, width = base.valid_hW.shape
             self._work.record(
-                row=base.row,
-                col=base.col,
-                shape=(base.valid_hW.shape[0], base.valid_hW.shape[1]),
-                valid=int((base.valid_hW > 0).sum()),
+                {
+                    "row": base.row,
+                    "col": base.col,
+                    "height": height,
+                    "width": width,
+                    "valid": int((base.valid_hW > 0).sum()),
+                }
             )
 
     def finish(self) -> None:
-        """Mark the store complete and give it its name.
+        """Mark the store complete, under its name.
 
         Raises:
-            StoreError: If the disk does not take it.
+            StoreError: If it is not taken.
 
         """
-        with disk_errors(self.path):
-            complete(self._work.partial, self._layers, self._provenance)
-            self._work.finish()
+
+        def mark(place: Place) -> None:
+            complete(place, self._layers, self._provenance)
+
+        with self._work.errors():
+            self._work.finish(mark)
 
     def __enter__(self) -> Self:
         """Return the sink."""
@@ -167,34 +170,30 @@ class ZarrSink:
 class _Arrays:
     """The arrays of one layer."""
 
-    def __init__(self, folder: Path, layer: Layer) -> None:
-        self._layer = layer
-        self._folder = folder / layer.group
-        self._embedding = _open(self._folder, EMBEDDING)
+    def __init__(self, place: Place, layer: Layer) -> None:
+        self._layer, self._place = layer, place
+        self._embedding = _open(place, f"{layer.prefix}{EMBEDDING}")
         names = ["valid", "scale"] if layer.encoding.per_cell else ["valid"]
-        self._quality = {name: _open(self._folder / QUALITY, name) for name in names}
+        self._quality = {
+            name: _open(place, f"{layer.prefix}{QUALITY}/{name}") for name in names
+        }
 
     def write(self, strip: Strip) -> None:
-        """Write a strip and wait until its files are on the disk."""
+        """Write a strip and wait until its files are safe."""
         height, width = strip.valid_hW.shape
-        place = (
+        part = (
             slice(strip.row, strip.row + height),
             slice(strip.col, strip.col + width),
         )
         stored_DhW, scale_hW = self._layer.encoding.encode(strip.features_DhW)
-        self._embedding[(slice(None), *place)] = stored_DhW
-        self._quality["valid"][place] = strip.valid_hW
+        self._embedding[(slice(None), *part)] = stored_DhW
+        self._quality["valid"][part] = strip.valid_hW
         if scale_hW is not None:
-            self._quality["scale"][place] = scale_hW
-        written = [
-            *_files(self._folder / EMBEDDING / "c/0", self._embedding, place, "/")
-        ]
-        for name, array in self._quality.items():
-            written += _files(self._folder / QUALITY / name, array, place, ".")
-        for path in written:
-            to_disk(path)
-        for folder in {path.parent for path in written}:
-            to_disk(folder)
+            self._quality["scale"][part] = scale_hW
+        written = [*_files(self._embedding, part, "c/0/{}/{}")]
+        for array in self._quality.values():
+            written += _files(array, part, "{}.{}")
+        self._place.settle(written)
 
     def count(self) -> Done:
         """Count the cells of a store that is complete."""
@@ -202,64 +201,21 @@ class _Arrays:
         return Done(cells=valid_hW.size, valid_cells=int((valid_hW > 0).sum()))
 
 
-def _open(folder: Path, name: str) -> zarr.Array[Any]:
+def _open(place: Place, name: str) -> zarr.Array[Any]:
     """Open an array for writing."""
-    array = zarr.open_array(LocalStore(folder), path=name, mode="r+")
+    array = zarr.open_array(place.store(), path=name, mode="r+")
     assert isinstance(array, zarr.Array)
     return array
 
 
 def _files(
-    folder: Path, array: zarr.Array[Any], place: tuple[slice, slice], separator: str
-) -> Iterator[Path]:
-    """Yield the files that a part of an array lies in, of those that are not empty."""
+    array: zarr.Array[Any], part: tuple[slice, slice], name: str
+) -> Iterator[str]:
+    """Yield the names of the files in a store that a part of an array lies in."""
     sides = (array.shards or array.chunks)[-2:]
     numbers = [
-        range(part.start // side, -(-part.stop // side))
-        for part, side in zip(place, sides, strict=True)
+        range(one.start // side, -(-one.stop // side))
+        for one, side in zip(part, sides, strict=True)
     ]
     for row, col in product(*numbers):
-        path = folder / f"{row}{separator}{col}"
-        if path.exists():  # an empty chunk has no file
-            yield path
-
-
-def is_store(path: Path) -> bool:
-    """Tell whether a folder is a store that this package made, complete or not."""
-    try:
-        metadata = json.loads((path / "zarr.json").read_text())
-        return PROVENANCE in metadata["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-STORE: Final = Kind("store", is_store)
-"""What `mmearth embed` writes."""
-
-
-def read_store_metadata(
-    path: Path,
-) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
-    """Return a store's attributes, and shape and chunks of its coarsest embedding.
-
-    Raises:
-        StoreError: If it is not a store made by this package.
-
-    """
-    if not is_store(path):
-        raise StoreError(
-            f"`{path}` is not a store made by mmearth",
-            hint="`mmearth embed SCENE -o OUT.zarr` makes one",
-        )
-    try:
-        group = zarr.open_group(LocalStore(path, read_only=True), mode="r")
-        attributes = dict(group.attrs)
-        stages = sorted(name for name, _ in group.groups() if name.startswith("stage"))
-        if stages:
-            group = group[stages[-1]]  # type: ignore[assignment]  # a group
-            attributes = {**dict(group.attrs), **attributes}
-        array = group[EMBEDDING]
-        assert isinstance(array, zarr.Array)
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"`{path}` is damaged: {error}") from error
-    return attributes, array.shape, array.chunks
+        yield f"{array.path}/{name.format(row, col)}"

@@ -15,7 +15,7 @@ from mmearth_infer.write.layout import Layer, LayoutChoice
 from mmearth_infer.write.zarr_store import ZarrSink
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from mmearth_infer.write.address import Where
 
 CHANNELS = 2048  # a chunk is 16 cells a side
 SIDE = 16
@@ -52,7 +52,7 @@ def layer(
 
 
 def open_sink(
-    path: Path,
+    path: str | Where,
     *,
     layers: list[Layer] | None = None,
     made_from: str = "this",

@@ -21,6 +21,7 @@ from mmearth_infer.write.layout import (
     complete,
     create,
 )
+from mmearth_infer.write.place import Folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,11 +112,11 @@ def write_store(path: Path, *maps: Map, made: Made | None = None) -> Path:
         "engine": {"name": "none", "version": "1"},
         "version": "0",
     }
-    create(path, layers, said, layout=made.layout)
+    create(Folder(path), layers, said, layout=made.layout)
     for one, layer in zip(maps, layers, strict=True):
         _fill(path / layer.group, one, layer, made)
     if made.complete:
-        complete(path, layers, said)
+        complete(Folder(path), layers, said)
     return path
 
 

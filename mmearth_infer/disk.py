@@ -67,8 +67,16 @@ def check_files(paths: Sequence[Path | None], *, overwrite: bool) -> None:
             check_output(path, FILE, overwrite=overwrite)
 
 
-def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
+def check_suffix(
+    path: Path, suffixes: Sequence[str], what: str, *, option: str = "-o"
+) -> None:
     """Refuse a name that promises another format.
+
+    Args:
+        path: The file to be.
+        suffixes: Those that there are.
+        what: The format, in words.
+        option: How the name was given.
 
     Raises:
         StoreError: Naming the suffixes that there are.
@@ -77,7 +85,7 @@ def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
     if path.suffix.lower() not in suffixes:
         raise StoreError(
             f"`{path}` does not end in {' or '.join(suffixes)}",
-            hint=f"-o takes {what}",
+            hint=f"{option} takes {what}",
         )
 
 

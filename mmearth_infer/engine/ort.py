@@ -115,10 +115,10 @@ class OrtRuntime:
         if meant not in started:
             raise RuntimeFailure(f"{meant} does not start, only {', '.join(started)}")
 
-    def manifest(self) -> str | None:
+    def manifest(self, key: str = METADATA_KEY) -> str | None:
         """Return the manifest in the file's metadata."""
         said = self._session.get_modelmeta().custom_metadata_map
-        text: str | None = said.get(METADATA_KEY)
+        text: str | None = said.get(key)
         return text
 
     def axes(self) -> Mapping[str, Axes]:

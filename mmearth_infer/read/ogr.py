@@ -1,8 +1,9 @@
-"""Polygons of vector files other than GeoJSON, through pyogrio."""
+"""Vector files through pyogrio: areas other than GeoJSON, and labels."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from mmearth_infer.errors import MissingExtraError, SceneError
 from mmearth_infer.read.outline import HINT, Outline, Polygon, check_crs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 try:
     import pyogrio  # type: ignore[import-untyped]
@@ -25,6 +28,20 @@ try:
     )
 except ImportError:
     pyogrio = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layer:
+    """The only layer of a vector file."""
+
+    crs: CRS
+    """What the coordinates mean."""
+
+    shapes: NDArray[Any]
+    """Geometries of shapely, None where there is none."""
+
+    fields: dict[str, NDArray[Any]]
+    """Values of each field that was asked for, as many as geometries."""
 
 
 def read_vector(path: Path) -> Outline:
@@ -39,12 +56,39 @@ def read_vector(path: Path) -> Outline:
         raise MissingExtraError(f"--aoi {path.name}", extra="probe")
     if not path.exists():
         raise SceneError(f"there is no area `{path}`", hint="check the path of --aoi")
+    layer = read_layer(path, fields=(), hint=HINT)
+    return Outline(
+        name=path.name,
+        crs=layer.crs,
+        crs_evidence=f"the file is in {layer.crs.to_string()}",
+        polygons=tuple(
+            polygon
+            for shape in layer.shapes
+            if shape is not None
+            for polygon in _polygons(shape, path)
+        ),
+    )
+
+
+def read_layer(path: Path, *, fields: Sequence[str] | None, hint: str) -> Layer:
+    """Read a vector file with one layer and a CRS; pyogrio is there.
+
+    Args:
+        path: The file.
+        fields: Which to read; None for all.
+        hint: What to do about a file that is none.
+
+    Raises:
+        SceneError: If it cannot be read, has several layers, or no CRS.
+
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # GDAL's, which the checks below repeat
             layers = [str(name) for name, _ in pyogrio.list_layers(path)]
             if len(layers) == 1:
-                meta, _, found, _ = pyogrio.raw.read(path, columns=[])
+                columns = None if fields is None else list(fields)
+                meta, _, found, values = pyogrio.raw.read(path, columns=columns)
                 shapes = shapely.from_wkb(found)
     except (
         DataSourceError,
@@ -54,12 +98,12 @@ def read_vector(path: Path) -> Outline:
         RuntimeError,
     ) as error:
         raise SceneError(
-            f"`{path}` is no vector file that can be read: {error}", hint=HINT
+            f"`{path}` is no vector file that can be read: {error}", hint=hint
         ) from error
     if len(layers) != 1:
         raise SceneError(
             f"`{path}` holds {len(layers)} layers: {', '.join(layers)}",
-            hint="give a file with one; `ogr2ogr aoi.geojson FILE LAYER` makes it",
+            hint="give a file with one; `ogr2ogr one.geojson FILE LAYER` makes it",
         )
     if not meta["crs"]:
         raise SceneError(
@@ -74,17 +118,8 @@ def read_vector(path: Path) -> Outline:
             hint="bring it to longitude and latitude with `ogr2ogr -t_srs OGC:CRS84`",
         ) from error
     check_crs(crs, str(path))
-    return Outline(
-        name=path.name,
-        crs=crs,
-        crs_evidence=f"the file is in {crs.to_string()}",
-        polygons=tuple(
-            polygon
-            for shape in shapes
-            if shape is not None
-            for polygon in _polygons(shape, path)
-        ),
-    )
+    names = [str(name) for name in meta["fields"]]
+    return Layer(crs=crs, shapes=shapes, fields=dict(zip(names, values, strict=True)))
 
 
 def _polygons(shape: Any, path: Path) -> Iterator[Polygon]:  # noqa: ANN401 -- shapely's

@@ -14,6 +14,7 @@ import numpy as np
 from mmearth_infer.disk import file_beside
 from mmearth_infer.errors import StoreError
 from mmearth_infer.view.sample import SAMPLE_CELLS, lattice_sample
+from mmearth_infer.write.open_store import short_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,8 +87,8 @@ class Basis:
         if self.model_digest != embedding.model_digest:
             raise StoreError(
                 f"`{name}` is a basis of model `{self.model_name}` "
-                f"({_short(self.model_digest)}), `{embedding.path}` was made by "
-                f"`{embedding.model_name}` ({_short(embedding.model_digest)})",
+                f"({short_digest(self.model_digest)}), `{embedding.path}` was made by "
+                f"`{embedding.model_name}` ({short_digest(embedding.model_digest)})",
                 hint=hint,
             )
         if self.stage != embedding.stage:
@@ -102,11 +103,6 @@ class Basis:
                 f"has {embedding.channels}",
                 hint=hint,
             )
-
-
-def _short(digest: str) -> str:
-    """Return the start of a digest, enough to tell it from others."""
-    return digest[: len("sha256:") + 12] or "no digest"
 
 
 def fit_basis(embedding: Embedding, cells: int = SAMPLE_CELLS) -> Basis:

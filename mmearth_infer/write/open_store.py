@@ -220,6 +220,11 @@ def open_store(path: str | Where, stage: int | None = None) -> Embedding:
         )
 
 
+def short_digest(digest: str) -> str:
+    """Return the start of a digest, enough to tell it from others."""
+    return digest[: len("sha256:") + 12] or "no digest"
+
+
 def stages_of(path: str | Where) -> tuple[int, ...]:
     """Return the stages that have a group of their own; none if there is one stage."""
     place = place_at(path)

@@ -27,6 +27,7 @@ SUMMARIES: Final = {
     "pack": "Rewrite a published data set so that it reads fast.",
     "pool": "Write one mean vector for each square of a store.",
     "pretrain": "Pretrain an encoder as a multi-pretext masked autoencoder.",
+    "probe": "Tell classes apart in the embeddings of stores.",
     "stac": "Write a STAC item beside a store.",
     "view": "Draw a store as a picture.",
 }

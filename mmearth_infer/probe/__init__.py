@@ -1,0 +1,1 @@
+"""Probes: classes told apart in finished stores."""

@@ -1,0 +1,151 @@
+"""`mmearth probe apply`: a store and a probe make a map.
+
+Shapes: N cells, D channels, K classes, h w cells of a window.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmearth_infer.contract.classes import NODATA_CLASS
+from mmearth_infer.disk import check_files, check_suffix
+from mmearth_infer.probe.probe_file import open_probe
+from mmearth_infer.write.map_cog import class_map, share_map
+from mmearth_infer.write.open_store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyConfig:
+    """A run of `mmearth probe apply`."""
+
+    store: Path
+    """A finished store."""
+
+    probe: Path
+    """The probe."""
+
+    out: Path
+    """Where the map goes."""
+
+    probabilities: Path | None = None
+    """Where a band a class goes with its probability."""
+
+    allow_other_model: bool = False
+    """Accept embeddings of another model file."""
+
+    overwrite: bool = False
+    """Replace files that are there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """What was mapped."""
+
+    map: str
+    """The file."""
+
+    height: int
+    """Rows of cells."""
+
+    width: int
+    """Columns of cells."""
+
+    cells: dict[str, int]
+    """Cells of each class."""
+
+    square_km: dict[str, float]
+    """About the area of each class."""
+
+    without_data: int
+    """Cells without data."""
+
+    def to_json(self) -> str:
+        """Return it as one line."""
+        return json.dumps(asdict(self))
+
+
+def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> Mapped:
+    """Map the classes of a probe over a store, window by window.
+
+    The map is a COG in uint8 on the grid of the probe's stage: classes from 0, 255
+    where an embedding is not finite, the colours of the classes in its palette.
+
+    Args:
+        config: What to read, and where to write.
+        tell: Is told what is done, how far it is, and how far it goes.
+
+    Raises:
+        MMEarthError: With a hint. Nothing is under the map's name, or what was there
+            before.
+
+    """
+    for out in filter(None, (config.out, config.probabilities)):
+        check_suffix(out, (".tif", ".tiff"), "a .tif")
+    check_files([config.out, config.probabilities], overwrite=config.overwrite)
+    probe = open_probe(config.probe)
+    manifest = probe.manifest
+    embedding = open_store(config.store, manifest.stage)
+    probe.check_model(
+        embedding.model_name,
+        embedding.model_digest,
+        allow_other=config.allow_other_model,
+    )
+    probe.check_channels(embedding.channels)
+    box = embedding.geobox
+    counts = np.zeros(NODATA_CLASS + 1, dtype=np.int64)
+    tags = {
+        "MMEARTH_MODEL": embedding.model_name,
+        "MMEARTH_MODEL_DIGEST": embedding.model_digest,
+        "MMEARTH_PROBE_DIGEST": f"sha256:{probe.digest}",
+    }
+    windows = list(embedding.chunks())
+    with ExitStack() as stack:
+        write_classes = stack.enter_context(
+            class_map(config.out, box, manifest.classes, tags)
+        )
+        write_shares = config.probabilities and stack.enter_context(
+            share_map(config.probabilities, box, manifest.classes, tags)
+        )
+        for done, window in enumerate(windows, start=1):
+            features_Dhw = embedding.read(window)
+            finite_hw = np.isfinite(features_Dhw).all(axis=0)
+            logits_NK = probe.logits(features_Dhw[:, finite_hw].T)
+            class_hw = np.full(finite_hw.shape, NODATA_CLASS, dtype=np.uint8)
+            class_hw[finite_hw] = logits_NK.argmax(axis=1)
+            write_classes(class_hw, window)
+            if write_shares:
+                share_Khw = np.full(
+                    (len(manifest.classes), *finite_hw.shape), np.nan, np.float32
+                )
+                share_Khw[:, finite_hw] = softmax(logits_NK).T
+                write_shares(share_Khw, window)
+            counts += np.bincount(class_hw.ravel(), minlength=len(counts))
+            tell("cells", done, len(windows))
+    km2 = box.square_km / box.pixels
+    cells = dict(zip(manifest.names, counts.tolist(), strict=False))
+    return Mapped(
+        map=str(config.out),
+        height=box.height,
+        width=box.width,
+        cells=cells,
+        square_km={name: round(count * km2, 4) for name, count in cells.items()},
+        without_data=int(counts[NODATA_CLASS]),
+    )
+
+
+def softmax(logits_NK: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probabilities that logits stand for; each row's sum is 1."""
+    raised_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
+    shares_NK: NDArray[np.float32] = raised_NK / raised_NK.sum(axis=1, keepdims=True)
+    return shares_NK

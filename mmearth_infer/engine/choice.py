@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -29,14 +29,14 @@ ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
 ABLE: Final[Mapping[str, Mapping[DeviceKind, tuple[EngineName, ...]]]] = {
     ".onnx": {
         "cpu": ("onnxruntime", "openvino"),
-        "cuda": ("tensorrt", "onnxruntime-tensorrt", "onnxruntime"),
+        "cuda": ("onnxruntime", "tensorrt", "onnxruntime-tensorrt"),
     },
     ".xml": {"cpu": ("openvino",)},
     ".pt2": {"cpu": ("torch",)},
     ".engine": {"cuda": ("tensorrt",)},
 }
 """What runs a file, by its suffix and the device, the fastest first. The order on CPUs
-was measured (docs/benchmarks/engines.md), that on GPUs is what is expected."""
+was measured (docs/benchmarks/engines.md); on GPUs what was run comes first."""
 
 KINDS: Final[Mapping[str, str]] = {
     ".onnx": "an ONNX model",
@@ -59,10 +59,10 @@ EXTRAS: Final[Mapping[tuple[EngineName, DeviceKind], str]] = {
 }
 """Extra that brings a library for a device."""
 
-UNPROVEN: Final[frozenset[DeviceKind]] = frozenset({"cuda"})
-"""Devices that no engine here was ever run on, for want of one."""
+UNPROVEN: Final[frozenset[EngineName]] = frozenset({"tensorrt", "onnxruntime-tensorrt"})
+"""Engines that were never run on a GPU here, for want of TensorRT beside one."""
 
-_DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+_DEVICE: Final = re.compile(r"auto|cpu|cuda(:all|:\d{1,3}(,\d{1,3})*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Choice:
     """The library."""
 
     device: str
-    """What it computes on: `cpu`, or `cuda:0` and so on."""
+    """What it computes on: `cpu`, `cuda:0`, or `cuda:0,1` for two GPUs."""
 
     why: str
     """Why it is this one."""
@@ -95,9 +95,21 @@ class Choice:
         return "cpu" if self.device == "cpu" else "cuda"
 
     @property
+    def gpus(self) -> tuple[int, ...]:
+        """Numbers of the GPUs; none on a processor."""
+        return _numbers(self.device) if self.kind == "cuda" else ()
+
+    @property
     def gpu(self) -> int:
-        """Number of the GPU."""
-        return int(self.device.partition(":")[2] or 0)
+        """Number of the GPU, of a choice of one."""
+        (number,) = self.gpus
+        return number
+
+    def each(self) -> tuple[Choice, ...]:
+        """Return the same choice for each GPU by itself; itself on a processor."""
+        if not self.gpus:
+            return (self,)
+        return tuple(replace(self, device=f"cuda:{gpu}") for gpu in self.gpus)
 
 
 def this_machine() -> Machine:
@@ -128,7 +140,8 @@ def check_device(device: str) -> str:
     if not _DEVICE.fullmatch(device):
         raise ModelError(
             f"--device {device} is no device",
-            hint="auto, cpu, cuda, or cuda:1 for the second GPU",
+            hint="auto, cpu, cuda, cuda:1 for the second GPU, cuda:0,1 for two of "
+            "them, or cuda:all",
         )
     return device
 
@@ -150,7 +163,7 @@ def choose(suffix: str, engine: EngineChoice, device: str, machine: Machine) -> 
         suffix: The file's.
         engine: What was asked for.
         device: `auto` (a GPU if there is one that something installed can use),
-            `cpu`, `cuda` or `cuda:1`.
+            `cpu`, `cuda`, `cuda:1`, `cuda:0,1` or `cuda:all`.
         machine: What there is.
 
     Raises:
@@ -161,7 +174,7 @@ def choose(suffix: str, engine: EngineChoice, device: str, machine: Machine) -> 
     kinds = _kinds(suffix, engine, check_device(device), machine)
     for kind in kinds:
         there = installed(suffix, kind, machine)
-        place = "cpu" if kind == "cpu" else device if ":" in device else "cuda:0"
+        place = "cpu" if kind == "cpu" else _gpus(device, machine)
         if engine != "auto":
             if engine in there:
                 return Choice(engine=engine, device=place, why="it was asked for")
@@ -195,7 +208,7 @@ def describe_engines(suffix: str, machine: Machine) -> list[str]:
         for name in able(suffix, kind):
             here = name in machine.engines[kind] and (kind == "cpu" or machine.gpus > 0)
             line = f"{name} on {kind}: {'here' if here else 'not here'}"
-            if kind in UNPROVEN:
+            if name in UNPROVEN:
                 line += ", never run on hardware by those who wrote it"
             lines.append(line)
     return lines
@@ -225,8 +238,7 @@ def _kinds(
             hint=f"--device {possible[0]}",
         )
     kinds = [kind for kind in possible if wanted in {"auto", kind}]
-    number = int(device.partition(":")[2] or 0)
-    if "cuda" in kinds and number >= machine.gpus:
+    if "cuda" in kinds and not max(_numbers(device), default=0) < machine.gpus:
         kinds.remove("cuda")
         if not kinds:
             raise ModelError(
@@ -238,12 +250,26 @@ def _kinds(
     return kinds
 
 
+def _gpus(device: str, machine: Machine) -> str:
+    """Return the GPUs that are meant, by number."""
+    if device == "cuda:all":
+        return "cuda:" + ",".join(map(str, range(machine.gpus)))
+    return "cuda:" + ",".join(map(str, _numbers(device) or (0,)))
+
+
+def _numbers(device: str) -> tuple[int, ...]:
+    """Return the numbers that a device names, each once, in order."""
+    return tuple(sorted({int(number) for number in re.findall(r"\d+", device)}))
+
+
 def _why(name: EngineName, suffix: str, kind: DeviceKind) -> str:
     """Return why `auto` takes an engine."""
     those = able(suffix, kind)
     where = "" if kind == "cpu" else " on a GPU"
     if len(those) == 1:
         return f"it alone runs `{suffix}` files{where}"
+    if name == those[0] and kind == "cuda":
+        return "it is the one that was measured on a GPU"
     if name == those[0]:
         return f"it is the fastest that runs `{suffix}` files{where}"
     return f"the fastest{where}, {those[0]}, is not installed"

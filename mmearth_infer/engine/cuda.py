@@ -65,6 +65,14 @@ class Cuda:
         """Make it the GPU of the calling thread, which CUDA remembers by thread."""
         self._call("cudaSetDevice", self.index)
 
+    def free_bytes(self) -> int:
+        """Return memory of the GPU that nobody uses."""
+        self.use()
+        status, free, _ = self._api.cudaMemGetInfo()
+        if status != self._api.cudaError_t.cudaSuccess:
+            raise RuntimeFailure(f"CUDA: cudaMemGetInfo gave {status.name}")
+        return int(free)
+
     def wait(self) -> None:
         """Wait until all work of the stream is done."""
         self._call("cudaStreamSynchronize", self.stream)
@@ -126,3 +134,18 @@ class Staging:
         raw = (ctypes.c_ubyte * size).from_address(self._pinned)
         flat: NDArray[Any] = np.ctypeslib.as_array(raw).view(dtype)
         return flat.reshape(shape)
+
+
+def staging(held: dict[str, Staging], name: str, size: int, cuda: Cuda) -> Staging:
+    """Return memory that is held under a name, or more where it is too little.
+
+    Raises:
+        RuntimeFailure: If there is no room.
+
+    """
+    there = held.get(name)
+    if there is None or there.size < size:
+        held.pop(name, None)  # freed before more is taken
+        del there
+        there = held[name] = Staging(cuda, size)
+    return there

@@ -18,6 +18,7 @@ from mmearth_infer.engine.compiled import HINT_EXPORT, CompiledModel
 from mmearth_infer.engine.model import ModelFile, read_model
 from mmearth_infer.engine.package import MANIFEST, read_extra
 from mmearth_infer.engine.runtime import RuntimeFailure
+from mmearth_infer.engine.several import Several
 from mmearth_infer.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ NEVER_RUN: Final = (
     "was never run by those who wrote this: compare its embeddings with those of "
     "--device cpu, and tell us"
 )
-"""Said of engines on devices that we had none of."""
+"""Said of engines that we could not run."""
 
 
 def open_model(
@@ -45,7 +46,8 @@ def open_model(
         path: The file: `.onnx`, OpenVINO's `.xml`, PyTorch's `.pt2` or TensorRT's
             `.engine`.
         engine: What runs it.
-        device: `cpu`, `cuda`, `cuda:1` and so on; `auto` for a GPU if there is one.
+        device: `cpu`, `cuda`, `cuda:1` and so on, `cuda:0,1` or `cuda:all` for
+            several GPUs; `auto` for a GPU if there is one.
         threads: Threads of one operator; 0 for one a core.
         trusted: Whether a file may be run that holds machine code.
 
@@ -63,15 +65,18 @@ def open_model(
             hint="--trust-model runs it; do so only if you made it, or trust who did",
         )
     try:
-        file, runtime = _OPEN[choice.engine](path, choice, threads)
+        opened = [_OPEN[choice.engine](path, one, threads) for one in choice.each()]
     except RuntimeFailure as error:
         what = KINDS.get(path.suffix, KINDS[".onnx"])
         raise ModelError(
             f"`{path}` is not {what} that {choice.engine} can open: {error}",
             hint=HINT_EXPORT,
         ) from error
+    file, runtime = opened[0]
+    if len(opened) > 1:
+        runtime = Several([one for _, one in opened], choice.device)
     warnings = file.warnings
-    if choice.kind in UNPROVEN:
+    if choice.engine in UNPROVEN:
         warnings += (f"{choice.engine} on a GPU {NEVER_RUN}",)
     return CompiledModel(file=file, runtime=runtime, why=choice.why, warnings=warnings)
 

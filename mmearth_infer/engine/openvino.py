@@ -9,7 +9,7 @@ import numpy as np
 import openvino
 
 from mmearth_infer.contract.manifest import METADATA_KEY
-from mmearth_infer.engine.runtime import Axes, RuntimeFailure
+from mmearth_infer.engine.runtime import Axes, Runtime, RuntimeFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ ARITHMETIC: Final[Mapping[Precision, str]] = {
 bfloat16 wherever the processor has it, whatever the model is."""
 
 
-class OpenvinoRuntime:
+class OpenvinoRuntime(Runtime):
     """An ONNX file, or OpenVINO's own form, in OpenVINO."""
 
     name: str = "openvino"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import onnxruntime as ort
@@ -10,7 +11,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as status
 from platformdirs import user_cache_path
 
 from mmearth_infer.contract.manifest import METADATA_KEY
-from mmearth_infer.engine.runtime import Axes, RuntimeFailure
+from mmearth_infer.engine.cuda import Cuda, Staging, staging
+from mmearth_infer.engine.runtime import Axes, Runtime, RuntimeFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +31,9 @@ _ERRORS: Final = (
     status.RuntimeException,
 )
 _QUIET: Final = 3
+
+GPU_LANES: Final = 3
+"""Batches at once on a GPU (docs/benchmarks/engines.md)."""
 
 Provider = tuple[str, dict[str, str]]
 """An execution provider, and its settings."""
@@ -58,13 +63,22 @@ def providers_for(choice: Choice) -> Providers:
     """Return what a choice means to ONNX Runtime.
 
     float32 is float32: products in TF32, the default on GPUs, would be beyond the
-    tolerance of the gate. TensorRT's engines are kept between runs.
+    tolerance of the gate. Convolutions are chosen by cuDNN's heuristics: to try all of
+    them takes a quarter of a second for every new shape of a batch, and finds nothing
+    faster (docs/benchmarks/engines.md). TensorRT's engines are kept between runs.
     """
     cpu: Provider = ("CPUExecutionProvider", {})
     if choice.kind == "cpu":
         return Providers(name=choice.engine, device="cpu", those=(cpu,))
     number = str(choice.gpu)
-    cuda: Provider = ("CUDAExecutionProvider", {"device_id": number, "use_tf32": "0"})
+    cuda: Provider = (
+        "CUDAExecutionProvider",
+        {
+            "device_id": number,
+            "use_tf32": "0",
+            "cudnn_conv_algo_search": "HEURISTIC",
+        },
+    )
     if choice.engine == "onnxruntime":
         those: tuple[Provider, ...] = (cuda, cpu)
     else:
@@ -80,7 +94,7 @@ def providers_for(choice: Choice) -> Providers:
     return Providers(name=choice.engine, device=choice.device, those=those)
 
 
-class OrtRuntime:
+class OrtRuntime(Runtime):
     """An ONNX file in ONNX Runtime."""
 
     version: str = ort.__version__
@@ -114,6 +128,15 @@ class OrtRuntime:
         meant, started = providers.those[0][0], self._session.get_providers()
         if meant not in started:
             raise RuntimeFailure(f"{meant} does not start, only {', '.join(started)}")
+        self.lanes = 1 if self.device == "cpu" else GPU_LANES
+        self._idle: SimpleQueue[_Lane] = SimpleQueue()
+        if self.device != "cpu":
+            for _ in range(self.lanes):
+                self._idle.put(_Lane(self._session, *self._place))
+
+    def free_bytes(self) -> int | None:
+        """Return memory of the GPU that nobody uses; None on a processor."""
+        return None if self.device == "cpu" else Cuda(self._place[1]).free_bytes()
 
     def manifest(self, key: str = METADATA_KEY) -> str | None:
         """Return the manifest in the file's metadata."""
@@ -141,19 +164,40 @@ class OrtRuntime:
                     list(outputs), dict(feeds)
                 )
             else:
-                found = self._run_bound(outputs, feeds)
+                lane = self._idle.get()
+                try:
+                    found = lane.run(outputs, feeds)
+                finally:
+                    self._idle.put(lane)
         except _ERRORS as error:
             raise RuntimeFailure(error) from error
         return found
 
-    def _run_bound(
+
+class _Lane:
+    """What one batch on a GPU needs: pinned memory, and a stream for its copies.
+
+    Its pixels are copied while other lanes compute, in streams of ONNX Runtime's own.
+    """
+
+    def __init__(self, session: ort.InferenceSession, kind: str, number: int) -> None:
+        self._session, self._place = session, (kind, number)
+        self._cuda = Cuda(number)
+        self._memory: dict[str, Staging] = {}
+
+    def run(
         self, outputs: Sequence[str], feeds: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[np.float32]]:
-        """Return outputs; what goes in and comes out is placed on the device."""
+        """Return outputs; ONNX Runtime places them on the device."""
+        self._cuda.use()
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            placed = ort.OrtValue.ortvalue_from_numpy(array, *self._place)
-            binding.bind_ortvalue_input(name, placed)
+            there = staging(self._memory, name, array.nbytes, self._cuda)
+            there.send(array)
+            binding.bind_input(
+                name, *self._place, array.dtype, array.shape, there.address
+            )
+        self._cuda.wait()
         for name in outputs:
             binding.bind_output(name, *self._place)
         self._session.run_with_iobinding(binding)

@@ -29,7 +29,7 @@ class RuntimeFailure(Exception):  # noqa: N818 -- not one that a user sees
 
 
 class Runtime(Protocol):
-    """A model that a library opened."""
+    """A model that a library opened. Runtimes derive from it, for what CPUs lack."""
 
     name: str
     """What `--engine`, stores and reports call the library."""
@@ -39,6 +39,14 @@ class Runtime(Protocol):
 
     device: str
     """What it computes on."""
+
+    lanes: int = 1
+    """Batches that may run at once, each in a thread of its own: on a GPU one is
+    copied there while another is computed."""
+
+    def free_bytes(self) -> int | None:
+        """Return memory of a GPU that nobody uses; None on a processor."""
+        return None
 
     def axes(self) -> Mapping[str, Axes] | None:
         """Return axes of inputs and outputs by name; None if the file knows none."""

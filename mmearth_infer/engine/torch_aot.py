@@ -11,7 +11,7 @@ from torch._inductor import aoti_load_package
 
 from mmearth_infer.contract.manifest import MEAN_INPUT, PIXELS_INPUT, STD_INPUT
 from mmearth_infer.engine.package import HOST, read_extra
-from mmearth_infer.engine.runtime import Axes, RuntimeFailure
+from mmearth_infer.engine.runtime import Axes, Runtime, RuntimeFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def host() -> dict[str, str]:
     }
 
 
-class TorchRuntime:
+class TorchRuntime(Runtime):
     """A package that PyTorch compiled. Loading it runs what is in it."""
 
     name: str = "torch"

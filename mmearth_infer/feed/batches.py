@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from mmearth_infer.grid.validity import present, valid_share
 from mmearth_infer.grid.window import Window
@@ -84,7 +86,22 @@ def cut_batches(
 
 
 def _stack(swath: Swath, frame: Window, tiles: list[Tile], stride_px: int) -> Batch:
-    """Copy the tiles' pixels next to each other."""
-    places = [tile.cells.seen_from(frame).times(stride_px).slices for tile in tiles]
-    dn_NCHW = np.stack([swath.dn_CHW[:, rows, cols] for rows, cols in places])
+    """Return the tiles' pixels; they are copied only where tiles are not evenly apart.
+
+    Otherwise the batch is a view, in which pixels that tiles share stand once. The
+    engine copies them anyway, to where it computes.
+    """
+    seen = [tile.cells.seen_from(frame).times(stride_px) for tile in tiles]
+    apart = {right.col - left.col for left, right in pairwise(seen)} or {0}
+    tiles_CHW = [swath.dn_CHW[:, *window.slices] for window in seen]
+    first_CHW = tiles_CHW[0]
+    if len(apart) == 1:
+        dn_NCHW = as_strided(
+            first_CHW,
+            shape=(len(tiles), *first_CHW.shape),
+            strides=(apart.pop() * first_CHW.strides[-1], *first_CHW.strides),
+            writeable=False,
+        )
+    else:
+        dn_NCHW = np.stack(tiles_CHW)
     return Batch(tiles=tuple(tiles), dn_NCHW=dn_NCHW)

@@ -12,6 +12,7 @@ from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import MissingExtraError, WindowError
 from mmearth_infer.grid.plan import Blend  # noqa: TC001 -- likewise
 from mmearth_infer.read.options import SceneOptions
+from mmearth_infer.write.address import Where  # noqa: TC001 -- likewise
 from mmearth_infer.write.encode import DtypeChoice  # noqa: TC001 -- likewise
 from mmearth_infer.write.layout import LayoutChoice  # noqa: TC001 -- likewise
 
@@ -26,7 +27,7 @@ class EmbedConfig:
     scene: str | tuple[str, ...]
     """What `read.source.open_source` takes; several are one mosaic, the first wins."""
 
-    out: str | Path
+    out: str | Where
     """Where the store goes."""
 
     model: str | Path = BUILTIN_MODEL
@@ -36,7 +37,8 @@ class EmbedConfig:
     """What runs the model; `auto` for the fastest that is installed."""
 
     device: str = "auto"
-    """What it computes on: `cpu`, `cuda`, `cuda:1`; `auto` for a GPU if there is."""
+    """What it computes on: `cpu`, `cuda`, `cuda:1`, `cuda:0,1`, `cuda:all`; `auto` for
+    a GPU if there is one."""
 
     trust_model: bool = False
     """Run a model file that holds machine code."""
@@ -51,7 +53,7 @@ class EmbedConfig:
     """Margin of a tile that is dropped; None for that of the model's GRN."""
 
     batch_size: int | None = None
-    """Tiles a batch; None for as many as `run.tiling.BATCH_PIXELS` hold."""
+    """Tiles a batch; None for as many as suit the device and its memory."""
 
     threads: int = 0
     """Threads of engine and decoder; 0 for one a core."""

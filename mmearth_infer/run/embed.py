@@ -88,7 +88,11 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
             log.info(note)
         blend = blend_for(config.blend, manifest, outputs, halo_px=plan.halo_px)
         batch_size = tiles_per_batch(
-            config.batch_size, plan, device=model.runtime.device
+            config.batch_size,
+            plan,
+            manifest,
+            free_bytes=model.runtime.free_bytes(),
+            lanes=model.runtime.lanes,
         )
         said = provenance(model, scene, outputs, plan, replace(config, blend=blend))
         sink = ZarrSink(
@@ -129,6 +133,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
                     progress=progress or NoProgress(),
                     blend=blend,
                     read_ahead_bytes=config.read_ahead_mb * 2**20,
+                    lanes=model.runtime.lanes,
                 )
                 refuse_empty(sink.done.valid_cells, scene.name)
                 with watch.busy("write"):

@@ -3,7 +3,8 @@
     scene -> read -> feed -> engine -> stitch -> write -> store
 
 Reading runs ahead in a thread, as far as its share of memory goes; writing one strip
-behind in another; and the engine in between. Very wide scenes go panel by panel, so
+behind in another; and the engine in between, on a GPU with several batches under way:
+one is copied there while another is computed. Very wide scenes go panel by panel, so
 that what is held at any time is a few rows of a part of the scene, however large it is.
 What is written is in the ledger once it is on the disk, and is not computed again.
 """
@@ -11,25 +12,28 @@ What is written is in the ledger once it is on the disk, and is not computed aga
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from mmearth_infer.errors import ModelError, SceneError
 from mmearth_infer.feed.batches import cut_batches, read_swaths
+from mmearth_infer.feed.lanes import in_lanes
 from mmearth_infer.feed.prefetch import prefetch
 from mmearth_infer.grid.plan import cells_up_to
 from mmearth_infer.run.behind import Behind
+from mmearth_infer.seams import Batch, Swath
 from mmearth_infer.stitch.mosaic import Mosaic
 from mmearth_infer.stitch.weights import rows_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from mmearth_infer.grid.plan import Blend, Tile, TilePlan
     from mmearth_infer.run.report import Stopwatch
-    from mmearth_infer.seams import Batch, Engine, Sink, Source, Strip, Swath
+    from mmearth_infer.seams import Engine, Sink, Source, Strip
 
 
 class Progress(Protocol):
@@ -85,6 +89,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     progress: Progress,
     blend: Blend = "none",
     read_ahead_bytes: int = 0,
+    lanes: int = 1,
 ) -> int:
     """Move a scene through all stages and return how many cells with data came out.
 
@@ -103,6 +108,7 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
         blend: How tiles that overlap make one map.
         read_ahead_bytes: Pixels that are in use or wait, at most; one row of tiles is
             always ahead.
+        lanes: Batches that are computed at once.
 
     Raises:
         MMEarthError: The first error of any stage, which ends the others.
@@ -121,24 +127,28 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
             progress.skip(done_cells + first_row * panel.width)
             rows = rows_needed(panel, first_row, blend)
             mosaics = _mosaics(panel, maps, sink.chunk_cells, blend, first_row)
-            with prefetch(
-                watch.timed("read", read_swaths(source, panel, rows)),
-                most_bytes=read_ahead_bytes,
-                size_of=lambda swath: swath.nbytes,
-            ) as swaths:
-                for swath in watch.waited("read", swaths):
-                    for batch in cut_batches(
-                        swath, panel, size=batch_size, blend=blend
-                    ):
-                        with watch.busy("compute"):
-                            features = _compute(engine, batch, plan.stride_px)
+            with (
+                prefetch(
+                    watch.timed("read", read_swaths(source, panel, rows)),
+                    most_bytes=read_ahead_bytes,
+                    size_of=lambda swath: swath.nbytes,
+                ) as swaths,
+                in_lanes(
+                    _work(watch.waited("read", swaths), panel, batch_size, blend),
+                    partial(_compute, engine, stride_px=plan.stride_px, watch=watch),
+                    lanes=lanes,
+                ) as computed,
+            ):
+                for part, features in computed:
+                    if isinstance(part, Batch):
                         with watch.busy("stitch"):
                             for mosaic, tiles, features_NDhw in zip(
-                                mosaics, _tiles(batch, maps), features, strict=True
+                                mosaics, _tiles(part, maps), features, strict=True
                             ):
                                 mosaic.place(tiles, features_NDhw)
-                        progress.reach(done_cells + cells_up_to(batch.tiles[-1], panel))
-                    for strips in _finish(mosaics, maps, swath):
+                        progress.reach(done_cells + cells_up_to(part.tiles[-1], panel))
+                        continue
+                    for strips in _finish(mosaics, maps, part):
                         valid_cells += int((strips[-1].valid_hW > 0).sum())
                         writer.write(strips)
             done_cells += panel.cell_count
@@ -174,14 +184,26 @@ def _tiles(batch: Batch, maps: Sequence[MapShape]) -> list[list[Tile]]:
     return [[tile.scaled(shape.factor) for tile in batch.tiles] for shape in maps]
 
 
+def _work(
+    swaths: Iterator[Swath], panel: TilePlan, batch_size: int, blend: Blend
+) -> Iterator[Batch | Swath]:
+    """Yield the batches of each swath, and then the swath, whose rows are done."""
+    for swath in swaths:
+        yield from cut_batches(swath, panel, size=batch_size, blend=blend)
+        yield swath
+
+
 def _compute(
-    engine: Engine, batch: Batch, stride_px: int
+    engine: Engine, part: Batch | Swath, *, stride_px: int, watch: Stopwatch
 ) -> tuple[NDArray[np.float32], ...]:
-    """Run the engine, and say where it was if it fails."""
+    """Run the engine on a batch, and say where it was if it fails."""
+    if isinstance(part, Swath):
+        return ()
     try:
-        return engine(batch.dn_NCHW)
+        with watch.busy("compute"):
+            return engine(part.dn_NCHW)
     except ModelError as error:
-        seen = batch.tiles[0].cells.times(stride_px)
+        seen = part.tiles[0].cells.times(stride_px)
         raise type(error)(
             f"{error} (the tile at row {seen.row}, column {seen.col})", hint=error.hint
         ) from error

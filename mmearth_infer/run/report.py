@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
@@ -104,10 +106,13 @@ class Report:
 
 
 class Stopwatch:
-    """Busy seconds by stage; each stage runs in one thread, so no lock is needed."""
+    """Busy seconds by stage: those in which any thread was at it."""
 
     def __init__(self) -> None:
         """Start at zero, and start the wall clock."""
+        self._lock = Lock()
+        self._at_it: Counter[StageName] = Counter()
+        self._since: dict[StageName, float] = {}
         self.stage_s: dict[StageName, float] = dict.fromkeys(get_args(StageName), 0.0)
         self.waited_s: dict[WaitName, float] = dict.fromkeys(get_args(WaitName), 0.0)
         self._started = time.perf_counter()
@@ -145,12 +150,19 @@ class Stopwatch:
 
     @contextmanager
     def busy(self, stage: StageName) -> Iterator[None]:
-        """Count the time of a block."""
-        began = time.perf_counter()
+        """Count the time of a block; what several threads spend at once, once."""
+        with self._lock:
+            if not self._at_it[stage]:
+                self._since[stage] = time.perf_counter()
+            self._at_it[stage] += 1
         try:
             yield
         finally:
-            self.stage_s[stage] += time.perf_counter() - began
+            with self._lock:
+                self._at_it[stage] -= 1
+                if not self._at_it[stage]:
+                    spent_s = time.perf_counter() - self._since[stage]
+                    self.stage_s[stage] += spent_s
 
     def timed(self, stage: StageName, items: Iterator[T]) -> Iterator[T]:
         """Count the time an iterator takes to make its items."""

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 BATCH_PIXELS: Final = 224 * 224
 """Pixels of a batch when its size is not given (docs/benchmarks/defaults.md)."""
 
-GPU_BATCH_PIXELS: Final = 8 * 672 * 672
-"""Likewise on a GPU. Not measured, for want of one: a guess at what keeps it busy."""
+GPU_BATCH_PIXELS: Final = 4 * 672 * 672
+"""Likewise on a GPU that has the memory (docs/benchmarks/engines.md)."""
+
+MAPS_AT_ONCE: Final = 4
+"""Maps of the first stage's channels, at the pixels' resolution, that a GPU holds at
+once: atto/16 took 650 bytes a pixel, 4.1 such maps (docs/benchmarks/engines.md)."""
+
+GPU_MEMORY_SHARE: Final = 0.4
+"""Share of a GPU's free memory that batches under way may take: ONNX Runtime doubles
+what it holds when it needs more."""
 
 DEFAULT_WINDOW_PX: Final = 672
 """Side of a tile when it is not given (docs/benchmarks/{defaults,seams}.md)."""
@@ -109,8 +117,28 @@ def reach_px(outputs: Sequence[Output]) -> int:
     return max(output.receptive_radius_px for output in outputs)
 
 
-def tiles_per_batch(asked: int | None, plan: TilePlan, *, device: str = "cpu") -> int:
-    """Return the tiles of a batch: what was asked, or what fills the device."""
+def tiles_per_batch(
+    asked: int | None,
+    plan: TilePlan,
+    manifest: Manifest,
+    *,
+    free_bytes: int | None = None,
+    lanes: int = 1,
+) -> int:
+    """Return the tiles of a batch: what was asked, or what fills the device.
+
+    Args:
+        asked: What was asked for.
+        plan: The tiling.
+        manifest: The model's.
+        free_bytes: Memory of a GPU; None on a processor.
+        lanes: Batches at once.
+
+    """
     height, width = plan.tile_px
-    fill = BATCH_PIXELS if device == "cpu" else GPU_BATCH_PIXELS
+    fill = BATCH_PIXELS
+    if free_bytes is not None:
+        pixel_bytes = 4 * MAPS_AT_ONCE * manifest.architecture.dims[0]
+        room = int(GPU_MEMORY_SHARE * free_bytes / lanes / pixel_bytes)
+        fill = min(GPU_BATCH_PIXELS, room)
     return asked or max(fill // (height * width), 1)

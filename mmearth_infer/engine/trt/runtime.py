@@ -11,8 +11,8 @@ from platformdirs import user_cache_path
 
 from mmearth_infer.contract.manifest import PIXELS_INPUT
 from mmearth_infer.disk import file_beside
-from mmearth_infer.engine.cuda import Cuda, Staging
-from mmearth_infer.engine.runtime import Axes, RuntimeFailure
+from mmearth_infer.engine.cuda import Cuda, staging
+from mmearth_infer.engine.runtime import Axes, Runtime, RuntimeFailure
 from mmearth_infer.engine.trt.build import Words, build
 from mmearth_infer.engine.trt.decide import (
     Built,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmearth_infer.engine.cuda import Staging
     from mmearth_infer.engine.model import ModelFile
     from mmearth_infer.engine.trt.decide import Profile, Tiles
 
@@ -38,7 +39,7 @@ PIXEL_AXES: Final = 4
 """Axes of the pixel input as users of the runtime see it."""
 
 
-class TensorrtRuntime:
+class TensorrtRuntime(Runtime):
     """A model in TensorRT: a `.engine`, or a `.onnx` that becomes one here."""
 
     name: str = "tensorrt"
@@ -81,6 +82,10 @@ class TensorrtRuntime:
             tensorrt=trt.__version__,
             profile=profile,
         )
+
+    def free_bytes(self) -> int | None:
+        """Return memory of the GPU that nobody uses."""
+        return self._cuda.free_bytes()
 
     def axes(self) -> Mapping[str, Axes] | None:
         """Return axes of inputs and outputs by name; None before it is built."""
@@ -140,10 +145,7 @@ class TensorrtRuntime:
 
     def _bind(self, name: str, size: int) -> Staging:
         """Return memory for a tensor, at least so many bytes, that the engine knows."""
-        there = self._memory.get(name)
-        if there is None or there.size < size:
-            self._memory.pop(name, None)  # freed before more is taken
-            there = self._memory[name] = Staging(self._cuda, size)
+        there = staging(self._memory, name, size, self._cuda)
         if not self._context.set_tensor_address(name, there.address):
             raise self._words.failure(f"TensorRT has no `{name}`")
         return there

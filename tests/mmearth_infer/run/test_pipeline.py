@@ -105,6 +105,7 @@ def mosaic(
     engine: Callable[[np.ndarray], tuple[np.ndarray]] = neighbourhood_engine,
     blend: Blend = "none",
     first: dict[int, int] | None = None,
+    lanes: int = 1,
 ) -> tuple[ArraySource, ArraySink, int]:
     source = ArraySource(dn)
     sink = ArraySink(chunk, (-(-dn.shape[1] // STRIDE), -(-dn.shape[2] // STRIDE)))
@@ -128,6 +129,7 @@ def mosaic(
         watch=Stopwatch(),
         progress=NoProgress(),
         blend=blend,
+        lanes=lanes,
     )
     return source, sink, valid
 
@@ -140,6 +142,7 @@ def mosaic(
     batch=st.integers(1, 7),
     chunk=st.sampled_from([1, 2, 4, 8, 16]),
     panel=st.sampled_from([1, 4, 9, 999]),
+    lanes=st.sampled_from([1, 3]),
     seed=st.integers(0, 99),
     blank=st.floats(0, 1),
 )
@@ -150,19 +153,26 @@ def test_tiled_equals_untiled(
     batch: int,
     chunk: int,
     panel: int,
+    lanes: int,
     seed: int,
     blank: float,
 ) -> None:
-    """With a halo as large as the engine's reach, any window, batch size, chunk and
-    panel give the map of the whole scene, NaN where a cell holds no data; every row of
-    the scene is read once a panel.
+    """With a halo as large as the engine's reach, any window, batch size, chunk, panel
+    and number of lanes give the map of the whole scene, NaN where a cell holds no
+    data; every row of the scene is read once a panel.
     """
     rng = np.random.default_rng(seed)
     dn = rng.integers(0, 99, (2, height, width), dtype=np.uint16)
     dn[:, : round(height * blank), : width // 2] = 0
     dn[0, -1, -1] = 7
     source, sink, valid_cells = mosaic(
-        dn, window=window, halo=STRIDE, batch=batch, chunk=chunk, panel=panel
+        dn,
+        window=window,
+        halo=STRIDE,
+        batch=batch,
+        chunk=chunk,
+        panel=panel,
+        lanes=lanes,
     )
     padded = np.pad(dn, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE)))
     expected = neighbourhood_engine(padded[None])[0][0]

@@ -7,36 +7,29 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 from mmearth_export.calibrate import freeze, int8_scales, read_windows
+from mmearth_export.describe import default_name, describe, of_segmentation
 from mmearth_export.formats import LARGEST, SUFFIXES, VERIFIED_BY, Format, build
 from mmearth_export.precision import check_pair
 from mmearth_export.to_trt import check_host
 from mmearth_export.verify import verify
-from mmearth_infer.contract.manifest import (
-    Architecture,
-    Grn,
-    Manifest,
-    Output,
-    Precision,
-    Provenance,
-)
-from mmearth_infer.contract.normalize import pretraining_statistics
+from mmearth_infer.contract.manifest import Manifest, Precision, Provenance
 from mmearth_infer.disk import disk_errors, files_beside
 from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import ModelError, StoreError
 from mmearth_infer.read.options import SceneOptions
+from mmearth_training.encoder_checkpoint import UnetCheckpoint
 from mmearth_training.load import load_encoder
-from mmearth_training.model.encoder import STAGES, receptive_radius_px
+from mmearth_training.model.encoder import STAGES
+from mmearth_training.model.unet import Unet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mmearth_export.calibrate import Tile
     from mmearth_export.formats import Tiles
-    from mmearth_infer.contract.bands import ProductLevel
-    from mmearth_infer.contract.normalize import Statistics
-    from mmearth_training.model.encoder import Encoder, EncoderConfig
-
+    from mmearth_export.network import Network
+    from mmearth_training.encoder_checkpoint import EncoderCheckpoint
 
 GrnChoice = Literal["window", "frozen"]
 """What GRN of an exported model takes its norm over."""
@@ -129,9 +122,8 @@ def export_model(config: ExportConfig) -> Manifest:
     if config.format == "trt":
         check_host()
     checkpoint = load_encoder(config.checkpoint)
-    encoder = checkpoint.encoder(
-        replace(checkpoint.config, grn=config.grn, grn_eps=config.grn_eps)
-    )
+    network = build_network(checkpoint, config)
+    encoder = network.encoder if isinstance(network, Unet) else network
     source: str | None = None
     tiles: tuple[Tile, ...] = ()
     scales: dict[int, float] = {}
@@ -147,10 +139,11 @@ def export_model(config: ExportConfig) -> Manifest:
         if config.grn == "frozen":
             source = calibration.source
             freeze(encoder, windows)
-        scales = int8_scales(encoder, windows, config.stages)
+        if network is encoder:
+            scales = int8_scales(encoder, windows, config.stages)
     manifest = describe(
         encoder.config,
-        name=config.name or f"{checkpoint.size_name}-{checkpoint.config.patch_px}",
+        name=config.name or default_name(checkpoint),
         size_name=checkpoint.size_name,
         bands=checkpoint.bands,
         stages=config.stages,
@@ -168,8 +161,10 @@ def export_model(config: ExportConfig) -> Manifest:
             facts=dict(checkpoint.facts),
         ),
     )
+    if isinstance(checkpoint, UnetCheckpoint):
+        manifest = of_segmentation(manifest, encoder.config, checkpoint.classes)
     return write_verified(
-        encoder,
+        network,
         manifest,
         config.out,
         kind=config.format,
@@ -178,60 +173,27 @@ def export_model(config: ExportConfig) -> Manifest:
     )
 
 
-def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
-    config: EncoderConfig,
-    *,
-    name: str,
-    size_name: str,
-    bands: Sequence[str],
-    stages: Sequence[int],
-    crop_px: int,
-    provenance: Provenance,
-    statistics: Mapping[ProductLevel, Statistics] | None = None,
-    grn_source: str | None = None,
-    precision: Precision = "fp32",
-    int8_scales: Mapping[int, float] | None = None,
-) -> Manifest:
-    """Return the manifest of an encoder.
+def build_network(checkpoint: EncoderCheckpoint, config: ExportConfig) -> Network:
+    """Build what a checkpoint holds, with the GRN that is asked for.
 
-    Its statistics are those given, or of the MMEarth pretraining data for None.
+    Raises:
+        ModelError: If stages are asked for of a segmentation model.
+
     """
-    if statistics is None:
-        statistics = pretraining_statistics(bands)
-    return Manifest(
-        name=name,
-        task="embedding",
-        bands=tuple(bands),
-        statistics=dict(statistics),
-        outputs=tuple(
-            Output(
-                name=f"stage{stage}",
-                stage=stage,
-                stride_px=config.strides_px[stage - 1],
-                channels=config.size.dims[stage - 1],
-                receptive_radius_px=receptive_radius_px(config, stage),
-                int8_scale=(int8_scales or {}).get(stage),
-            )
-            for stage in sorted(set(stages))
-        ),
-        architecture=Architecture(
-            size=size_name,
-            depths=config.size.depths,
-            dims=config.size.dims,
-            patch_px=config.patch_px,
-            original_stem=config.original_stem,
-            geometry=config.geometry,
-        ),
-        grn=Grn(scope=config.grn, eps=config.grn_eps, source=grn_source),
-        training_crop_px=crop_px,
-        multiple_px=config.strides_px[max(stages) - 1],
-        precision=precision,
-        provenance=provenance,
-    )
+    shape = replace(checkpoint.config, grn=config.grn, grn_eps=config.grn_eps)
+    if not isinstance(checkpoint, UnetCheckpoint):
+        return checkpoint.encoder(shape)
+    if config.stages != (STAGES,):
+        raise ModelError(
+            f"`{checkpoint.name}` is a segmentation model, which gives logits and no "
+            "stages",
+            hint="leave --stage out",
+        )
+    return checkpoint.unet(shape)
 
 
 def write_verified(  # noqa: PLR0913 -- what `build` takes, and where it goes
-    encoder: Encoder,
+    network: Network,
     manifest: Manifest,
     out: Path,
     *,
@@ -239,7 +201,7 @@ def write_verified(  # noqa: PLR0913 -- what `build` takes, and where it goes
     tiles: Sequence[Tile] = (),
     largest: Tiles = LARGEST,
 ) -> Manifest:
-    """Export an encoder, compare the file with it, and only then keep the file.
+    """Export a network, compare the file with it, and only then keep the file.
 
     Raises:
         ModelError: If it cannot be built.
@@ -247,11 +209,11 @@ def write_verified(  # noqa: PLR0913 -- what `build` takes, and where it goes
         StoreError: If the file cannot be written.
 
     """
-    artefact = build(kind, encoder, manifest, tiles, largest=largest)
+    artefact = build(kind, network, manifest, tiles, largest=largest)
     with disk_errors(out), files_beside(out, SUFFIXES[kind]) as aside:
         artefact.write(manifest, aside)
         model = open_model(aside, engine=VERIFIED_BY[kind], trusted=True)
-        report = verify(model, encoder, manifest)
+        report = verify(model, network, manifest)
         manifest = replace(manifest, verification=report)
         artefact.write(manifest, aside)
     return manifest

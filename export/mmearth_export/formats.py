@@ -1,4 +1,4 @@
-"""Kinds of model files: what an encoder is built into, and how that is written."""
+"""Kinds of model files: what a network is built into, and how that is written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mmearth_export.calibrate import Tile
+    from mmearth_export.network import Network
     from mmearth_infer.contract.manifest import Manifest
-    from mmearth_training.model.encoder import Encoder
 
 Format = Literal["onnx", "openvino", "pt2", "trt"]
 """A kind of model file."""
@@ -44,7 +44,7 @@ LARGEST: Final[Tiles] = (8, 672, 672)
 
 
 class Artefact(Protocol):
-    """A compiled encoder in memory."""
+    """A compiled network in memory."""
 
     def write(self, manifest: Manifest, path: Path) -> None:
         """Write it with its manifest inside."""
@@ -53,17 +53,17 @@ class Artefact(Protocol):
 
 def build(
     kind: Format,
-    encoder: Encoder,
+    network: Network,
     manifest: Manifest,
     tiles: Sequence[Tile] = (),
     *,
     largest: Tiles = LARGEST,
 ) -> Artefact:
-    """Build an encoder into a kind of model.
+    """Build a network into a kind of model.
 
     Args:
         kind: The kind.
-        encoder: With GRN scope `window` or `frozen`.
+        network: With GRN scope `window` or `frozen`.
         manifest: Says outputs and precision.
         tiles: What ranges of int8 are measured on.
         largest: Largest batch, for what is compiled for sizes.
@@ -75,36 +75,36 @@ def build(
     if kind == "trt":
         from mmearth_export.to_trt import TrtArtefact  # noqa: PLC0415 -- an extra
 
-        return TrtArtefact(encoder, manifest, tiles, largest)
-    return _BUILDERS[kind](encoder, manifest, tiles)
+        return TrtArtefact(network, manifest, tiles, largest)
+    return _BUILDERS[kind](network, manifest, tiles)
 
 
 def _build_onnx(
-    encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+    network: Network, manifest: Manifest, tiles: Sequence[Tile]
 ) -> Artefact:
     from mmearth_export.to_onnx import OnnxArtefact  # noqa: PLC0415 -- slow to import
 
-    return OnnxArtefact(encoder, manifest, tiles)
+    return OnnxArtefact(network, manifest, tiles)
 
 
 def _build_openvino(
-    encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+    network: Network, manifest: Manifest, tiles: Sequence[Tile]
 ) -> Artefact:
     from mmearth_export.to_openvino import OpenvinoArtefact  # noqa: PLC0415 -- an extra
 
-    return OpenvinoArtefact(encoder, manifest, tiles)
+    return OpenvinoArtefact(network, manifest, tiles)
 
 
 def _build_pt2(
-    encoder: Encoder, manifest: Manifest, _tiles: Sequence[Tile]
+    network: Network, manifest: Manifest, _tiles: Sequence[Tile]
 ) -> Artefact:
     from mmearth_export.to_aot import AotArtefact  # noqa: PLC0415 -- slow to import
 
-    return AotArtefact(encoder, manifest)
+    return AotArtefact(network, manifest)
 
 
 _BUILDERS: Final[
-    Mapping[Format, Callable[[Encoder, Manifest, Sequence[Tile]], Artefact]]
+    Mapping[Format, Callable[[Network, Manifest, Sequence[Tile]], Artefact]]
 ] = {
     "onnx": _build_onnx,
     "openvino": _build_openvino,

@@ -1,4 +1,4 @@
-"""An encoder compiled ahead of time by PyTorch: a `.pt2` of machine code.
+"""A network compiled ahead of time by PyTorch: a `.pt2` of machine code.
 
 It runs on the kind of processor and the version of PyTorch that compiled it, and
 says so. Whoever opens it runs it as a program.
@@ -16,17 +16,18 @@ import torch
 from torch._inductor import aoti_compile_and_package
 from torch.export import Dim, export
 
+from mmearth_export.network import exportable
 from mmearth_export.precision import KINDS
 from mmearth_export.quiet import quiet
-from mmearth_export.wrapper import ExportEncoder, example_inputs
+from mmearth_export.wrapper import example_inputs
 from mmearth_infer.contract.manifest import manifest_to_json
 from mmearth_infer.engine.package import HOST, MANIFEST
 from mmearth_infer.engine.torch_aot import host
 from mmearth_infer.errors import ModelError
 
 if TYPE_CHECKING:
+    from mmearth_export.network import Network
     from mmearth_infer.contract.manifest import Manifest
-    from mmearth_training.model.encoder import Encoder
 
 MOST_TILES: Final = 4096
 """Largest batch."""
@@ -38,19 +39,14 @@ MOST_SIDE: Final = 1024
 class AotArtefact:
     """A package that PyTorch's Inductor made."""
 
-    def __init__(self, encoder: Encoder, manifest: Manifest) -> None:
-        """Compile an encoder for this processor.
+    def __init__(self, network: Network, manifest: Manifest) -> None:
+        """Compile a network for this processor.
 
         Raises:
             ModelError: If it cannot be compiled, as without a C++ compiler.
 
         """
-        stages = [out.stage for out in manifest.outputs]
-        model = (
-            ExportEncoder(encoder, stages, KINDS[manifest.precision])
-            .eval()
-            .requires_grad_(requires_grad=False)
-        )
+        model = exportable(network, manifest, KINDS[manifest.precision])
         side = manifest.multiple_px
         axes = {
             0: Dim("batch", min=1, max=MOST_TILES),
@@ -70,7 +66,7 @@ class AotArtefact:
                 )
             except RuntimeError as error:
                 raise ModelError(
-                    f"PyTorch cannot compile the encoder: {error}",
+                    f"PyTorch cannot compile the network: {error}",
                     hint="it needs a C++ compiler; --format onnx needs none",
                 ) from error
             self._content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""An encoder as an ONNX file with its manifest inside."""
+"""A network as an ONNX file with its manifest inside."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import onnx
 import torch
 from torch.export import Dim
 
+from mmearth_export.network import exportable
 from mmearth_export.precision import KINDS
 from mmearth_export.quiet import quiet
-from mmearth_export.wrapper import ExportEncoder, example_inputs
+from mmearth_export.wrapper import example_inputs
 from mmearth_infer.contract.manifest import (
     MEAN_INPUT,
     METADATA_KEY,
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mmearth_export.calibrate import Tile
+    from mmearth_export.network import Network
     from mmearth_infer.contract.manifest import Manifest
-    from mmearth_training.model.encoder import Encoder
 
 OPSET: Final = 20
 """First with Gelu as an operator; ONNX Runtime knows it since 1.17."""
@@ -36,24 +37,24 @@ MAX_BYTES: Final = 2**31 - 2**24
 
 
 def precise_graph(
-    encoder: Encoder,
+    network: Network,
     manifest: Manifest,
     tiles: Sequence[Tile],
     kind: torch.dtype,
     *,
     signed: bool = False,
 ) -> onnx.ModelProto:
-    """Trace an encoder in the precision of its manifest.
+    """Trace a network in the precision of its manifest.
 
     Args:
-        encoder: With GRN scope `window` or `frozen`, in evaluation mode.
+        network: With GRN scope `window` or `frozen`, in evaluation mode.
         manifest: Names outputs and precision.
         tiles: What ranges of int8 are measured on.
         kind: What the matrix products of the blocks are computed in.
         signed: Whether activations in int8 are signed, and zero is zero.
 
     """
-    graph = encoder_graph(encoder, manifest, kind)
+    graph = network_graph(network, manifest, kind)
     if manifest.precision != "int8":
         return graph
     from mmearth_export.quantize import quantize  # noqa: PLC0415 -- slow to import
@@ -61,28 +62,26 @@ def precise_graph(
     return quantize(graph, tiles, signed=signed)
 
 
-def encoder_graph(
-    encoder: Encoder, manifest: Manifest, kind: torch.dtype = torch.float32
+def network_graph(
+    network: Network, manifest: Manifest, kind: torch.dtype = torch.float32
 ) -> onnx.ModelProto:
-    """Trace an encoder into an ONNX model; batch, height and width stay open.
+    """Trace a network into an ONNX model; batch, height and width stay open.
 
     Args:
-        encoder: With GRN scope `window` or `frozen`, in evaluation mode.
-        manifest: Names the outputs, which are stages of the encoder.
+        network: With GRN scope `window` or `frozen`, in evaluation mode.
+        manifest: Names the outputs.
         kind: What the matrix products of the blocks are computed in.
 
     """
     names = [out.name for out in manifest.outputs]
-    weight_bytes = sum(w.numel() * w.element_size() for w in encoder.parameters())
+    weight_bytes = sum(w.numel() * w.element_size() for w in network.parameters())
     if weight_bytes > MAX_BYTES:
         raise ModelError(
             f"the weights take {weight_bytes / 2**30:.1f} GiB, one ONNX file holds "
             f"{MAX_BYTES / 2**30:.1f} GiB",
             hint="export an encoder of a smaller size",
         )
-    exported = ExportEncoder(
-        encoder, [out.stage for out in manifest.outputs], kind
-    ).eval()
+    exported = exportable(network, manifest, kind)
     with quiet():
         program = torch.onnx.export(
             exported,
@@ -109,10 +108,10 @@ class OnnxArtefact:
     """A graph, and where its manifest goes."""
 
     def __init__(
-        self, encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+        self, network: Network, manifest: Manifest, tiles: Sequence[Tile]
     ) -> None:
-        """Trace an encoder."""
-        self._graph = precise_graph(encoder, manifest, tiles, KINDS[manifest.precision])
+        """Trace a network."""
+        self._graph = precise_graph(network, manifest, tiles, KINDS[manifest.precision])
 
     def write(self, manifest: Manifest, path: Path) -> None:
         """Write one file, the manifest in its metadata."""

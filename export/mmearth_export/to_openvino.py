@@ -1,4 +1,4 @@
-"""An encoder in OpenVINO's own form: an `.xml` with the graph, a `.bin` beside it."""
+"""A network in OpenVINO's own form: an `.xml` with the graph, a `.bin` beside it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mmearth_export.calibrate import Tile
+    from mmearth_export.network import Network
     from mmearth_infer.contract.manifest import Manifest
-    from mmearth_training.model.encoder import Encoder
 
 
 class OpenvinoArtefact:
     """A graph converted by way of ONNX."""
 
     def __init__(
-        self, encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]
+        self, network: Network, manifest: Manifest, tiles: Sequence[Tile]
     ) -> None:
-        """Convert an encoder.
+        """Convert a network.
 
         The graph is in float32 or int8: what fp16 and bf16 are computed in OpenVINO
         decides when it compiles, as the manifest tells it.
         """
-        graph = precise_graph(encoder, manifest, tiles, torch.float32)
+        graph = precise_graph(network, manifest, tiles, torch.float32)
         self._model = openvino.Core().read_model(graph.SerializeToString())
 
     def write(self, manifest: Manifest, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An encoder as an engine of TensorRT, built on the GPU that will run it."""
+"""A network as an engine of TensorRT, built on the GPU that will run it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from mmearth_export.calibrate import Tile
     from mmearth_export.formats import Tiles
+    from mmearth_export.network import Network
     from mmearth_infer.contract.manifest import Manifest
-    from mmearth_training.model.encoder import Encoder
 
 
 def check_host() -> None:
@@ -48,7 +48,7 @@ class TrtArtefact:
 
     def __init__(
         self,
-        encoder: Encoder,
+        network: Network,
         manifest: Manifest,
         tiles: Sequence[Tile],
         largest: Tiles,
@@ -71,13 +71,13 @@ class TrtArtefact:
                 f"compared with eager PyTorch, which takes {compared}",
                 hint="choose a larger --window or --batch-size",
             )
-        graph = trt_graph(encoder, manifest, tiles)
+        graph = trt_graph(network, manifest, tiles)
         try:
             gpu = Cuda(0).gpu
             self._plan, _ = build(read_bytes(graph), profile)
         except RuntimeFailure as error:
             raise ModelError(
-                f"TensorRT cannot build the encoder: {error}",
+                f"TensorRT cannot build the network: {error}",
                 hint="--format onnx runs everywhere",
             ) from error
         self._built = Built(
@@ -93,10 +93,10 @@ class TrtArtefact:
         write_package(path, self._plan, self._built, manifest)
 
 
-def trt_graph(encoder: Encoder, manifest: Manifest, tiles: Sequence[Tile]) -> bytes:
+def trt_graph(network: Network, manifest: Manifest, tiles: Sequence[Tile]) -> bytes:
     """Return an ONNX graph whose types TensorRT takes as they are."""
     graph = precise_graph(
-        encoder, manifest, tiles, KINDS[manifest.precision], signed=True
+        network, manifest, tiles, KINDS[manifest.precision], signed=True
     )
     content: bytes = graph.SerializeToString()
     return content

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from mmearth_export.artifact import describe, write_verified
+from mmearth_export.artifact import write_verified
+from mmearth_export.describe import describe
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.manifest import Provenance
 from mmearth_infer.contract.normalize import PRETRAINING_SOURCE

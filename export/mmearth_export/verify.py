@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
+from mmearth_export.network import eager_maps
 from mmearth_export.precision import TOLERANCES, Tolerance
 from mmearth_export.wrapper import standardise
 from mmearth_infer.contract.bands import L2A_BANDS
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmearth_export.network import Network
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_infer.contract.manifest import Manifest, Output
     from mmearth_infer.engine.compiled import CompiledModel
-    from mmearth_training.model.encoder import Encoder
 
 _CASES: Final = ((2, 7, 7), (1, 14, 10))
 """Batch, rows and columns of the compared tiles, in multiples of the model's."""
@@ -50,12 +51,12 @@ def largest_case(manifest: Manifest) -> tuple[int, int, int]:
     return tiles, rows * manifest.multiple_px, cols * manifest.multiple_px
 
 
-def verify(model: CompiledModel, encoder: Encoder, manifest: Manifest) -> Verification:
-    """Compare a compiled model with the eager encoder it was made from.
+def verify(model: CompiledModel, network: Network, manifest: Manifest) -> Verification:
+    """Compare a compiled model with the eager network it was made from.
 
     Args:
         model: The compiled model, opened by the engine that users run.
-        encoder: The eager encoder.
+        network: The eager network.
         manifest: What the model promises.
 
     Returns:
@@ -67,7 +68,7 @@ def verify(model: CompiledModel, encoder: Encoder, manifest: Manifest) -> Verifi
     """
     _check_signature(model, manifest)
     allowed = TOLERANCES[manifest.precision]
-    rows = list(_compare(model, encoder, manifest))
+    rows = list(_compare(model, network, manifest))
     if not all(passed(row, allowed) for row in rows):
         worst = max(rows, key=lambda row: np.nan_to_num(row.max_relative, nan=np.inf))
         raise VerificationError(
@@ -124,10 +125,9 @@ def _check_signature(model: CompiledModel, manifest: Manifest) -> None:
 
 
 def _compare(
-    model: CompiledModel, encoder: Encoder, manifest: Manifest
+    model: CompiledModel, network: Network, manifest: Manifest
 ) -> Iterator[Compared]:
     """Run both on the same pixels, for every level, size and output."""
-    deepest = max(out.stage for out in manifest.outputs)
     for level, statistics in manifest.statistics.items():
         mean_C = torch.tensor(statistics.mean, dtype=torch.float32)
         std_C = torch.tensor(statistics.std, dtype=torch.float32)
@@ -135,21 +135,33 @@ def _compare(
             dn_NCHW = sample_dn(manifest, case)
             with torch.inference_mode():
                 x_NCHW = standardise(torch.from_numpy(dn_NCHW), mean_C, std_C)
-                maps = encoder.forward_stages(x_NCHW, deepest=deepest)
-            for out in manifest.outputs:
-                features = model.engine(level=level, output=out)(dn_NCHW)
-                expected = maps[out.stage - 1].numpy()
-                yield _compare_maps(out, level, dn_NCHW.shape, features, expected)
+                maps = eager_maps(network, x_NCHW, manifest)
+            for out, expected in zip(manifest.outputs, maps, strict=True):
+                found = model.engine(level=level, output=out)(dn_NCHW)
+                yield _compare_maps(
+                    out,
+                    level,
+                    dn_NCHW.shape,
+                    found,
+                    expected.numpy(),
+                    as_shares=manifest.task == "segmentation",
+                )
 
 
-def _compare_maps(
+def _compare_maps(  # noqa: PLR0913 -- two maps, and what they are of
     out: Output,
     level: ProductLevel,
     shape: tuple[int, ...],
     features_NDhw: NDArray[np.float32],
     expected_NDhw: NDArray[np.float32],
+    *,
+    as_shares: bool,
 ) -> Compared:
-    """Compare two maps; different shapes are an error of their own."""
+    """Compare two maps; different shapes are an error of their own.
+
+    Where classes are equally likely logits are nearly 0 and have no direction: with
+    `as_shares` the cosine is that of the probabilities.
+    """
     if features_NDhw.shape != expected_NDhw.shape:
         raise VerificationError(
             f"output `{out.name}` has the shape {features_NDhw.shape}, "
@@ -157,11 +169,11 @@ def _compare_maps(
         )
     apart = np.abs(features_NDhw - expected_NDhw)
     size = np.abs(expected_NDhw)
-    dot = (features_NDhw * expected_NDhw).sum(axis=1)
-    norms = np.linalg.norm(features_NDhw, axis=1) * np.linalg.norm(
-        expected_NDhw, axis=1
-    )
-    cosine = dot / norms
+    ours, theirs = features_NDhw, expected_NDhw
+    if as_shares:
+        ours, theirs = _softmax(ours), _softmax(theirs)
+    dot = (ours * theirs).sum(axis=1)
+    cosine = dot / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
     return Compared(
         output=out.name,
         level=level,
@@ -171,6 +183,13 @@ def _compare_maps(
         min_cosine=float(cosine.min()),
         p1_cosine=float(np.percentile(cosine, 1)),
     )
+
+
+def _softmax(logits_NKhw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probabilities of classes."""
+    shares = np.exp(logits_NKhw - logits_NKhw.max(axis=1, keepdims=True))
+    result: NDArray[np.float32] = shares / shares.sum(axis=1, keepdims=True)
+    return result
 
 
 def sample_dn(manifest: Manifest, case: tuple[int, int, int]) -> NDArray[np.uint16]:
@@ -186,9 +205,8 @@ def sample_dn(manifest: Manifest, case: tuple[int, int, int]) -> NDArray[np.uint
     scene = demo_dn()
     # The demo scene is L2A; for a model that reads B10, B1 stands in.
     order = [L2A_BANDS.index(b) if b in L2A_BANDS else 0 for b in manifest.bands]
+    lowest, rightmost = scene.shape[1] - height, scene.shape[2] - width
+    corners = [(min(r, lowest), min(c, rightmost)) for r, c in _CORNERS[:batch]]
     return np.stack(
-        [
-            scene[order, row : row + height, col : col + width]
-            for row, col in _CORNERS[:batch]
-        ]
+        [scene[order, row : row + height, col : col + width] for row, col in corners]
     )

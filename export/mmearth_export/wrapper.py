@@ -154,16 +154,20 @@ class ExportEncoder(nn.Module):
             std_C: Standard deviation of each band.
 
         """
-        x_NCHW = standardise(dn_NCHW, mean_C, std_C)
-        x = x_NCHW if self.initial_conv is None else self.initial_conv(x_NCHW)
-        x = self.stages[0](self.stem(x))
-        maps = [x]
+        maps = self.forward_all(standardise(dn_NCHW, mean_C, std_C))
+        return [maps[stage] for stage in self.given]
+
+    def forward_all(self, x_NCHW: Tensor) -> list[Tensor]:
+        """Return the map at full resolution, and those up to the deepest stage."""
+        full = x_NCHW if self.initial_conv is None else self.initial_conv(x_NCHW)
+        x = self.stages[0](self.stem(full))
+        maps = [full, x]
         for downsample, stage in zip(
             self.downsample_layers, self.stages[1:], strict=True
         ):
             x = stage(downsample(x))
             maps.append(x)
-        return [maps[stage - 1] for stage in self.given]
+        return maps
 
 
 def standardise(dn_NCHW: Tensor, mean_C: Tensor, std_C: Tensor) -> Tensor:

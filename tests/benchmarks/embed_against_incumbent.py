@@ -23,7 +23,8 @@ import torch
 import xarray
 from rasterio.windows import Window as RasterWindow
 
-from mmearth_export.artifact import describe, write_verified
+from mmearth_export.artifact import write_verified
+from mmearth_export.describe import describe
 from mmearth_infer import EmbedConfig, embed
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.manifest import Provenance

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from mmearth_export.artifact import describe
 from mmearth_export.calibrate import Tile, freeze, read_windows
+from mmearth_export.describe import describe
 from mmearth_infer.contract.bands import MMEARTH_BANDS, MMEARTH_RGB_BANDS
 from mmearth_infer.contract.manifest import Manifest, Provenance
 from mmearth_infer.contract.normalize import pretraining_statistics

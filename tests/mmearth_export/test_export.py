@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import mmearth_export.verify
 from mmearth_export.artifact import write_verified
-from mmearth_export.to_onnx import encoder_graph, write_onnx
+from mmearth_export.to_onnx import network_graph, write_onnx
 from mmearth_export.untrained import CONFIG, untrained_encoder, write_untrained
 from mmearth_export.wrapper import standardise
 from mmearth_infer.cli.main import cli
@@ -215,7 +215,7 @@ def test_huge_is_too_large_for_one_file() -> None:
     with torch.device("meta"):
         encoder = Encoder(config)
     with pytest.raises(ModelError, match=r"take 2\.\d GiB"):
-        encoder_graph(encoder, manifest_of(config))
+        network_graph(encoder, manifest_of(config))
 
 
 def test_missing_pixels_enter_as_0() -> None:

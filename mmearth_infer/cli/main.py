@@ -22,6 +22,7 @@ SUMMARIES: Final = {
     "cog": "Write a store as a Cloud Optimized GeoTIFF.",
     "embed": "Embed a Sentinel-2 scene into a georeferenced Zarr store.",
     "export": "Turn a checkpoint into a verified model file.",
+    "finetune": "Fine-tune a segmentation model on images with labels.",
     "info": "Explain a model, a scene or a store.",
     "make-dataset": "Cut scenes into a small data set to train on.",
     "pack": "Rewrite a published data set so that it reads fast.",
@@ -36,6 +37,7 @@ SUMMARIES: Final = {
 EXTRAS: Final = {
     "bench": "cpu",
     "embed": "cpu",
+    "finetune": "train",
     "info": "cpu",
     "make-dataset": "train",
     "pack": "train",

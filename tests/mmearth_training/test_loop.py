@@ -204,7 +204,7 @@ def test_a_run_that_is_there_is_not_touched_unasked(
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("years of work")
     for flags in ({}, {"overwrite": True}, {"resume": True}):
-        with pytest.raises(StoreError, match="is no folder of a pretraining run"):
+        with pytest.raises(StoreError, match="is no folder of a training run"):
             pretrain(run_config("mine", **flags), quiet=True)
     assert (foreign / "thesis.txt").read_text() == "years of work"
 

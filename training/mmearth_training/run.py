@@ -9,7 +9,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 -- a field's type
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -98,7 +98,26 @@ def identity(
     }
 
 
-def prepare(config: RunConfig, this: dict[str, Any]) -> None:
+class Asked(Protocol):
+    """What is said about the folder of a run, whatever the run does."""
+
+    @property
+    def out(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on with what is there."""
+        ...
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether to remove what is there."""
+        ...
+
+
+def prepare(config: Asked, this: dict[str, Any]) -> None:
     """Make the run's folder ready.
 
     Raises:
@@ -114,7 +133,7 @@ def prepare(config: RunConfig, this: dict[str, Any]) -> None:
         )
     if out.exists() and not (out / RUN_FILE).is_file() and _holds_anything(out):
         raise StoreError(
-            f"`{out}` is no folder of a pretraining run",
+            f"`{out}` is no folder of a training run",
             hint="choose another place with -o",
         )
     if (out / RUN_FILE).is_file() and not config.resume:

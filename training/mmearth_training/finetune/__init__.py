@@ -1,0 +1,1 @@
+"""Fine-tuning: an encoder becomes a segmentation model."""

@@ -21,14 +21,14 @@ MOST_THREADS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedConfig:
-    """A run of `mmearth embed`."""
+class RunConfig:
+    """A run over a scene, whatever comes out of it."""
 
     scene: str | tuple[str, ...]
     """What `read.source.open_source` takes; several are one mosaic, the first wins."""
 
     out: str | Where
-    """Where the store goes."""
+    """Where the result goes."""
 
     model: str | Path = BUILTIN_MODEL
     """The model file."""
@@ -42,9 +42,6 @@ class EmbedConfig:
 
     trust_model: bool = False
     """Run a model file that holds machine code."""
-
-    stages: tuple[int, ...] = ()
-    """Stages of the encoder, 1 to 4; empty for the deepest the model gives."""
 
     window_px: int | None = None
     """Side of a tile; None for `run.tiling.DEFAULT_WINDOW_PX`."""
@@ -61,26 +58,14 @@ class EmbedConfig:
     blend: Blend | None = None
     """How tiles that overlap make one map; None for what suits the model's GRN."""
 
-    dtype: DtypeChoice = "float32"
-    """How embeddings are kept."""
-
-    layout: LayoutChoice = "plain"
-    """Chunks as files of their own, or many in a file."""
-
     resume: bool = False
     """Go on with what an earlier run began; start where nothing is."""
 
     read_ahead_mb: int = 512
     """Pixels that are in use or wait, at most, in MB of 2**20 bytes."""
 
-    report: bool = False
-    """Measure how far tiles show in the store, once it is finished."""
-
-    report_picture: Path | None = None
-    """Where a picture of that goes; asks for it, too."""
-
     overwrite: bool = False
-    """Replace a store that is there."""
+    """Replace what is there."""
 
     options: SceneOptions = field(default_factory=SceneOptions)
     """What the user says about the scene."""
@@ -95,14 +80,71 @@ class EmbedConfig:
 
         Raises:
             WindowError: Naming the flag and its value.
-            MissingExtraError: If a picture is asked for that nothing can draw.
 
         """
-        if self.report_picture is not None and find_spec("matplotlib") is None:
-            raise MissingExtraError("--report-picture", extra="train")
         if self.batch_size is not None and self.batch_size < 1:
             raise WindowError(f"--batch-size {self.batch_size} holds no tile")
         if self.read_ahead_mb < 0:
             raise WindowError(f"--read-ahead {self.read_ahead_mb} is less than nothing")
         if not 0 <= self.threads <= MOST_THREADS:
             raise WindowError(f"--threads {self.threads} is not a number of threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedConfig(RunConfig):
+    """A run of `mmearth embed`."""
+
+    stages: tuple[int, ...] = ()
+    """Stages of the encoder, 1 to 4; empty for the deepest the model gives."""
+
+    dtype: DtypeChoice = "float32"
+    """How embeddings are kept."""
+
+    layout: LayoutChoice = "plain"
+    """Chunks as files of their own, or many in a file."""
+
+    report: bool = False
+    """Measure how far tiles show in the store, once it is finished."""
+
+    report_picture: Path | None = None
+    """Where a picture of that goes; asks for it, too."""
+
+    def __post_init__(self) -> None:
+        """Refuse a picture that nothing can draw, and numbers that cannot be.
+
+        Raises:
+            MissingExtraError: If what draws is not installed.
+            WindowError: Naming the flag and its value.
+
+        """
+        RunConfig.__post_init__(self)
+        if self.report_picture is not None and find_spec("matplotlib") is None:
+            raise MissingExtraError("--report-picture", extra="train")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentConfig(RunConfig):
+    """A run of `mmearth segment`."""
+
+    probabilities: bool = False
+    """Keep the probability of each class, too."""
+
+    polygons: Path | None = None
+    """Where the map goes as polygons, too."""
+
+    least_cells: int = 1
+    """Patches of fewer cells are no polygons of their own."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            MissingExtraError: If what writes polygons is not installed.
+            WindowError: Naming the flag and its value.
+
+        """
+        RunConfig.__post_init__(self)
+        if self.polygons is not None and find_spec("pyogrio") is None:
+            raise MissingExtraError("--polygons", extra="probe")
+        if self.least_cells < 1:
+            raise WindowError(f"--least-cells {self.least_cells} is no size")

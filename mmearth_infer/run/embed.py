@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
-from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from mmearth_infer.engine.open import open_model
-from mmearth_infer.errors import MMEarthError, ModelError
-from mmearth_infer.read.source import open_sources
-from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
+from mmearth_infer.errors import ModelError
+from mmearth_infer.run.prepared import drive, prepare, report_of
 from mmearth_infer.run.provenance import geoemb, job, provenance
-from mmearth_infer.run.report import Report, Stopwatch, peak_rss_bytes
+from mmearth_infer.run.report import Report, Stopwatch
 from mmearth_infer.run.seams import plan_of, report_seams
-from mmearth_infer.run.tiling import PANEL_PX, blend_for, plan_scene, tiles_per_batch
-from mmearth_infer.write.address import locate
+from mmearth_infer.run.tiling import PANEL_PX
 from mmearth_infer.write.encode import encoding_for
 from mmearth_infer.write.layout import Layer
 from mmearth_infer.write.open_store import open_store
@@ -24,19 +19,13 @@ from mmearth_infer.write.work import work_at
 from mmearth_infer.write.zarr_store import ZarrSink
 
 if TYPE_CHECKING:
-    from mmearth_infer.contract.manifest import Output
     from mmearth_infer.engine.compiled import CompiledModel
     from mmearth_infer.run.config import EmbedConfig
     from mmearth_infer.run.pipeline import Progress
-    from mmearth_infer.seams import Scene, Source
+    from mmearth_infer.run.prepared import Prepared
+    from mmearth_infer.seams import Source
 
 log = logging.getLogger("mmearth")
-
-SINGLE_ROW: Final = (
-    "the store has a single row or column of cells: GDAL and QGIS then find no "
-    "transform (rioxarray and xarray do)"
-)
-"""Said of stores that GDAL 3.12 opens with an identity transform."""
 
 
 def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
@@ -57,134 +46,23 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
     watch = Stopwatch()
     if not config.resume:
         work_at(config.out, overwrite=config.overwrite).check()
-    with ExitStack() as stack:
-        with watch.busy("open"):
-            model = _open_model(config)
-            manifest = model.file.manifest
-            outputs = manifest.outputs_of(config.stages)
-            coarsest = outputs[-1]
-            source = stack.enter_context(
-                open_sources(
-                    config.scenes,
-                    options=config.options,
-                    wanted=manifest.bands,
-                    threads=config.threads or os.cpu_count() or 1,
-                )
-            )
-        scene = source.scene
-        plan = plan_scene(
-            scene.geobox,
-            manifest,
-            outputs,
-            window_px=config.window_px,
-            halo_px=config.halo_px,
-        )
-        warnings = (*model.warnings, *scene.warnings)
-        if 1 in (plan.height, plan.width):
-            warnings = (*warnings, SINGLE_ROW)
-        for warning in warnings:
-            log.warning(warning)
-        for note in scene.notes:
-            log.info(note)
-        blend = blend_for(config.blend, manifest, outputs, halo_px=plan.halo_px)
-        batch_size = tiles_per_batch(
-            config.batch_size,
-            plan,
-            manifest,
-            free_bytes=model.runtime.free_bytes(),
-            lanes=model.runtime.lanes,
-        )
-        said = provenance(model, scene, outputs, plan, replace(config, blend=blend))
-        sink = ZarrSink(
+    with prepare(config, task="embedding", stages=config.stages, watch=watch) as made:
+        said = provenance(made, {"dtype": config.dtype, "layout": config.layout})
+        with ZarrSink(
             config.out,
-            layers=_layers(model, scene, outputs, config),
+            layers=_layers(made, config),
             provenance=said,
-            job=job(said, source.fingerprint, batch_size=batch_size),
+            job=job(said, made),
             overwrite=config.overwrite,
             resume=config.resume,
             layout=config.layout,
-        )
-        stack.enter_context(sink)
-        resumed_cells = sink.done.cells
-        complete = sink.is_complete
-        if not complete:
-            with watch.busy("open"):
-                engine = model.engines(
-                    level=scene.level,
-                    outputs=outputs,
-                    largest=(batch_size, *plan.tile_px),
-                )
-            try:
-                run(
-                    source,
-                    engine,
-                    sink,
-                    plan=plan,
-                    maps=[
-                        MapShape(
-                            channels=out.channels,
-                            factor=coarsest.stride_px // out.stride_px,
-                        )
-                        for out in outputs
-                    ],
-                    batch_size=batch_size,
-                    panel_cells=PANEL_PX // plan.stride_px,
-                    watch=watch,
-                    progress=progress or NoProgress(),
-                    blend=blend,
-                    read_ahead_bytes=config.read_ahead_mb * 2**20,
-                    lanes=model.runtime.lanes,
-                )
-                refuse_empty(sink.done.valid_cells, scene.name)
-                with watch.busy("write"):
-                    sink.finish()
-            except MMEarthError as error:
-                _say_what_is_kept(error, sink)
-                raise
-        valid_cells = sink.done.valid_cells
-        elapsed_s = watch.elapsed_s
-        asked = config.report or config.report_picture is not None
-        seams = _seams(config, model, source) if asked else None
-    return Report(
-        store=str(locate(config.out)),
-        scene=scene.name,
-        model=manifest.name,
-        model_digest=model.file.digest,
-        engine=model.runtime.name,
-        device=model.runtime.device,
-        cells=plan.cell_count,
-        valid_cells=valid_cells,
-        resumed_cells=plan.cell_count if complete else resumed_cells,
-        channels=coarsest.channels,
-        tiles=plan.tile_count,
-        window_px=plan.window_px,
-        halo_px=plan.halo_px,
-        blend=blend,
-        elapsed_s=elapsed_s,
-        stage_s=watch.stage_s,
-        waited_s=watch.waited_s,
-        bound_by=watch.bound_by,
-        megapixels_per_s=scene.geobox.pixels / 1e6 / elapsed_s,
-        square_km_per_s=scene.geobox.square_km / elapsed_s,
-        peak_rss_bytes=peak_rss_bytes(),
-        warnings=warnings,
-        notes=scene.notes,
-        seams=seams,
-    )
-
-
-def _open_model(config: EmbedConfig) -> CompiledModel:
-    """Open the model, and say what runs it."""
-    model = open_model(
-        config.model,
-        engine=config.engine,
-        device=config.device,
-        threads=config.threads,
-        trusted=config.trust_model,
-    )
-    where = f"engine {model.runtime.name} on {model.runtime.device}"
-    log.info("%s: %s", where, model.why)
-    return model
+        ) as sink:
+            resumed = made.plan.cell_count if sink.is_complete else sink.done.cells
+            drive(made, sink, config, panel_px=PANEL_PX, watch=watch, progress=progress)
+            report = report_of(made, sink, watch, resumed_cells=resumed)
+        if config.report or config.report_picture is not None:
+            report = replace(report, seams=_seams(config, made.model, made.source))
+    return report
 
 
 def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[str, Any]:
@@ -204,10 +82,9 @@ def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[st
     return found.to_json()
 
 
-def _layers(
-    model: CompiledModel, scene: Scene, outputs: tuple[Output, ...], config: EmbedConfig
-) -> list[Layer]:
+def _layers(made: Prepared, config: EmbedConfig) -> list[Layer]:
     """Return the maps of the store; one has the root for itself."""
+    model, scene, outputs = made.model, made.scene, made.outputs
     name = model.file.manifest.name
     return [
         Layer(
@@ -220,10 +97,3 @@ def _layers(
         )
         for out in outputs
     ]
-
-
-def _say_what_is_kept(error: MMEarthError, sink: ZarrSink) -> None:
-    """Add to an error's hint how to go on, if anything was written."""
-    if sink.done.valid_cells:
-        kept = f"the same command with --resume goes on after {sink.done.cells} cells"
-        error.hint = f"{error.hint}; {kept}" if error.hint else kept

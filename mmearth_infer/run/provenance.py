@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mmearth_infer.contract.manifest import Output
-    from mmearth_infer.engine.compiled import CompiledModel
     from mmearth_infer.engine.model import ModelFile
-    from mmearth_infer.grid.plan import TilePlan
-    from mmearth_infer.run.config import EmbedConfig
+    from mmearth_infer.run.prepared import Prepared
     from mmearth_infer.seams import Scene
     from mmearth_infer.write.encode import DtypeChoice
 
@@ -29,14 +25,15 @@ PROVENANCE_SCHEMA: Final = 1
 """Version of the structure below."""
 
 
-def provenance(
-    model: CompiledModel,
-    scene: Scene,
-    outputs: Sequence[Output],
-    plan: TilePlan,
-    config: EmbedConfig,
-) -> dict[str, Any]:
-    """Return the attribute `mmearth` of a store."""
+def provenance(made: Prepared, output: dict[str, Any]) -> dict[str, Any]:
+    """Return the attribute `mmearth` of a store.
+
+    Args:
+        made: The model and the scene.
+        output: How the map is kept.
+
+    """
+    model, scene, plan, outputs = made.model, made.scene, made.plan, made.outputs
     manifest, runtime = model.file.manifest, model.runtime
     return {
         "schema": PROVENANCE_SCHEMA,
@@ -66,7 +63,7 @@ def provenance(
             "stride_px": outputs[-1].stride_px,
             "window_px": plan.window_px,
             "halo_px": plan.halo_px,
-            "blend": config.blend,
+            "blend": made.blend,
             "grn_scope": manifest.grn.scope,
         },
         "engine": {
@@ -75,12 +72,12 @@ def provenance(
             "device": runtime.device,
             "precision": manifest.precision,
         },
-        "output": {"dtype": config.dtype, "layout": config.layout},
+        "output": output,
         "version": version(DISTRIBUTION),
     }
 
 
-def job(said: dict[str, Any], fingerprint: str, *, batch_size: int) -> dict[str, Any]:
+def job(said: dict[str, Any], made: Prepared) -> dict[str, Any]:
     """Return everything that decides the bytes of a store.
 
     More than the store says itself: times of files have no place in it, and the size
@@ -88,11 +85,11 @@ def job(said: dict[str, Any], fingerprint: str, *, batch_size: int) -> dict[str,
 
     Args:
         said: What the store says.
-        fingerprint: That of the scene.
-        batch_size: Tiles a batch.
+        made: The model and the scene.
 
     """
-    return {**said, "files of the scene": fingerprint, "batch size": batch_size}
+    files = made.source.fingerprint
+    return {**said, "files of the scene": files, "batch size": made.batch_size}
 
 
 def geoemb(

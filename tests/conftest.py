@@ -13,8 +13,10 @@ from mmearth_infer.cli.main import cli
 from tests.helpers.models import write_echo_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.helpers.buckets import Server
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,21 @@ def mmearth() -> Callable[..., Ran]:
 def echo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file that gives the mean of each cell's pixels."""
     return write_echo_model(tmp_path_factory.mktemp("model") / "echo.onnx")
+
+
+@pytest.fixture(scope="session")
+def _one_server() -> Iterator[Server]:
+    """Serve a bucket, in another process."""
+    from tests.helpers.buckets import serving  # noqa: PLC0415 -- few tests need it
+
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def server(_one_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """An object store with an empty bucket, which the environment leads to."""
+    _one_server.clear()
+    for name, value in _one_server.env.items():
+        monkeypatch.setenv(name, value)
+    return _one_server

@@ -15,11 +15,13 @@ from mmearth_infer.engine.open import read_file
 from mmearth_infer.errors import MMEarthError
 from mmearth_infer.view.pool import check_side, check_table, is_table, pool
 from mmearth_infer.view.stac_item import is_our_item, item_path, write_item
+from mmearth_infer.write.address import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mmearth_infer.run.config import EmbedConfig
+    from mmearth_infer.write.address import Where
 
 WINDOW: Final = 0
 """Stands for the side of the run's tiles, which is known after it."""
@@ -111,7 +113,7 @@ class Beside:
         if self.item is not None:
             check_output(self.item, ITEM, overwrite=replace)
 
-    def write(self, store: Path, *, window_px: int) -> dict[str, str | None]:
+    def write(self, store: Where, *, window_px: int) -> dict[str, str | None]:
         """Write it, and return where it is.
 
         Args:
@@ -138,21 +140,29 @@ class Beside:
 
 
 def beside(
-    store: Path, *, pool_px: int | None, pool_to: Path | None, stac: bool
+    store: Where, *, pool_px: int | None, pool_to: Path | None, stac: bool
 ) -> Beside:
-    """Return what was asked for beside a store."""
+    """Return what was asked for beside a store.
+
+    Raises:
+        StoreError: If that would be beside an address.
+
+    """
     if pool_px is None and pool_to is not None:
         raise click.UsageError("--pool-to goes with --pool")
-    table = pool_to or Path(f"{str(store).removesuffix('.zarr')}.parquet")
+    table = pool_to
+    if pool_px is not None and pool_to is None:
+        path = on_disk(store, what="a table of vectors")
+        table = Path(f"{str(path).removesuffix('.zarr')}.parquet")
     return Beside(
-        table=None if pool_px is None else table,
+        table=table,
         side_px=pool_px or WINDOW,
-        item=item_path(store) if stac else None,
+        item=item_path(on_disk(store, what="a STAC item")) if stac else None,
     )
 
 
 @contextmanager
-def _store_stays(*command: Any, store: Path) -> Iterator[None]:  # noqa: ANN401
+def _store_stays(*command: Any, store: Where) -> Iterator[None]:  # noqa: ANN401
     """Add to an error's hint that the store is complete, and how to try again."""
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from mmearth_infer.cli.options import (
     verbosity,
 )
 from mmearth_infer.view.cog import write_cog
+
+if TYPE_CHECKING:
+    from mmearth_infer.write.address import Where
 
 
 class _Channels(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
@@ -58,7 +62,7 @@ class _Channels(click.ParamType):  # type: ignore[type-arg]  # generic from clic
 @verbosity
 def cog(  # noqa: PLR0913 -- one a flag
     *,
-    store: Path,
+    store: Where,
     out: Path,
     stage: int | None,
     channels: tuple[int, ...] | None,

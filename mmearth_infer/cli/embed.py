@@ -13,6 +13,7 @@ from mmearth_infer.cli.options import (
     device_option,
     engine_option,
     json_option,
+    locate_store,
     model_option,
     scene_options,
     stages_option,
@@ -33,6 +34,7 @@ from mmearth_infer.write.layout import LAYOUTS
 if TYPE_CHECKING:
     from mmearth_infer.engine.choice import EngineChoice
     from mmearth_infer.run.report import Report
+    from mmearth_infer.write.address import Where
 
 
 @click.command()
@@ -42,8 +44,10 @@ if TYPE_CHECKING:
     "--out",
     required=True,
     type=click.Path(path_type=Path),
+    callback=locate_store,
     metavar="OUT.zarr",
-    help="Where the store goes.",
+    help="Where the store goes: a folder, or s3://BUCKET/OUT.zarr, gs://, az:// "
+    "(needs the `cloud` extra).",
 )
 @model_option
 @engine_option
@@ -113,7 +117,7 @@ if TYPE_CHECKING:
 def embed(  # noqa: PLR0913 -- one a flag
     *,
     scenes: tuple[str, ...],
-    out: Path,
+    out: Where,
     model: str | None,
     engine: EngineChoice,
     device: str,

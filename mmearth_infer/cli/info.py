@@ -26,12 +26,14 @@ from mmearth_infer.engine.open import read_file
 from mmearth_infer.errors import StoreError
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.tiling import plan_scene
+from mmearth_infer.write.address import locate
 from mmearth_infer.write.layout import COMPLETE, PROVENANCE
 from mmearth_infer.write.metadata import read_store_metadata
 
 if TYPE_CHECKING:
     from mmearth_infer.read.options import SceneOptions
     from mmearth_infer.seams import Scene
+    from mmearth_infer.write.address import Where
 
 Facts = dict[str, Any]
 """What is said about a file, in order."""
@@ -68,8 +70,8 @@ def info(  # noqa: PLR0913 -- one a flag
     path = Path(file)
     if path.suffix in ABLE:
         facts = model_facts(path)
-    elif os.path.exists(path / "zarr.json"):  # noqa: PTH110 -- never raises
-        facts = store_facts(path)
+    elif _is_store(file):
+        facts = store_facts(locate(file))
     else:
         model_path = Path(model) if model else BUILTIN_MODEL
         facts = scene_facts(
@@ -84,6 +86,13 @@ def info(  # noqa: PLR0913 -- one a flag
         click.echo(json.dumps(facts))
     else:
         _print(facts)
+
+
+def _is_store(file: str) -> bool:
+    """Tell whether a file is a store; behind an address, by its name alone."""
+    if "://" in file:
+        return file.rstrip("/").endswith(".zarr")
+    return os.path.exists(Path(file) / "zarr.json")  # noqa: PTH110 -- never raises
 
 
 def model_facts(path: Path) -> Facts:
@@ -116,7 +125,7 @@ def model_facts(path: Path) -> Facts:
     }
 
 
-def store_facts(path: Path) -> Facts:
+def store_facts(path: Where) -> Facts:
     """Return what a store says about itself."""
     attributes, shape, chunks = read_store_metadata(path)
     try:

@@ -17,9 +17,12 @@ from mmearth_infer.read.options import (
     parse_bands,
     parse_bbox,
 )
+from mmearth_infer.write.address import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mmearth_infer.write.address import Where
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -182,7 +185,17 @@ stages_option = click.option(
     "model gives.",
 )
 
-store_argument = click.argument("store", type=click.Path(path_type=Path))
+
+def locate_store(
+    _context: click.Context, _parameter: click.Parameter, value: Path
+) -> Where:
+    """Return the path or address of a store that was typed."""
+    return locate(value)
+
+
+store_argument = click.argument(
+    "store", type=click.Path(path_type=Path), callback=locate_store
+)
 
 store_stage_option = click.option(
     "--stage",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from mmearth_infer.cli.options import (
     verbosity,
 )
 from mmearth_infer.view.pool import pool
+
+if TYPE_CHECKING:
+    from mmearth_infer.write.address import Where
 
 
 @click.command(name="pool")
@@ -39,7 +43,7 @@ from mmearth_infer.view.pool import pool
 @verbosity
 def pool_command(  # noqa: PLR0913 -- one a flag
     *,
-    store: Path,
+    store: Where,
     out: Path,
     window_px: int,
     stage: int | None,

@@ -11,7 +11,7 @@ from mmearth_infer.cli.options import json_option, store_argument, verbosity
 from mmearth_infer.view.stac_item import write_item
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from mmearth_infer.write.address import Where
 
 
 @click.command(name="stac")
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @json_option
 @verbosity
 def stac_command(
-    *, store: Path, taken: str | None, overwrite: bool, as_json: bool, quiet: bool
+    *, store: Where, taken: str | None, overwrite: bool, as_json: bool, quiet: bool
 ) -> None:
     """Write a STAC item beside a store.
 

@@ -1,6 +1,6 @@
 """Ctrl-C, and the polite end that clusters ask for: at once, with nothing lost.
 
-What is on the disk is safe at any moment, so that nothing has to be brought to an end:
+What is written is safe at any moment, so that nothing has to be brought to an end:
 the process says how to go on, and is gone.
 """
 
@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mmearth_infer.write.address import locate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from mmearth_infer.write.address import Where
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """What is taken as the wish to stop."""
@@ -28,7 +32,7 @@ BY_SIGNAL: Final = 128
 
 
 @contextmanager
-def stopping(out: str | Path, *, tidy: Callable[[], None]) -> Iterator[None]:
+def stopping(out: str | Where, *, tidy: Callable[[], None]) -> Iterator[None]:
     """Stop when asked to, and say how to go on.
 
     Args:
@@ -42,7 +46,7 @@ def stopping(out: str | Path, *, tidy: Callable[[], None]) -> Iterator[None]:
 
     def stop(number: int, _frame: object) -> None:
         tidy()
-        click.echo(farewell(Path(out), sys.argv), err=True)
+        click.echo(farewell(locate(out), sys.argv), err=True)
         sys.stderr.flush()
         os._exit(BY_SIGNAL + number)
 
@@ -54,11 +58,15 @@ def stopping(out: str | Path, *, tidy: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def farewell(out: Path, argv: list[str]) -> str:
-    """Return what is said at the end: what is kept, and the command that goes on."""
-    out = out.resolve()
-    if not out.with_name(f"{out.name}.ledger").exists():
-        return "stopped: nothing was written yet"
+def farewell(out: Where, argv: list[str]) -> str:
+    """Return what is said at the end: what is kept, and the command that goes on.
+
+    There is no time to ask behind an address whether anything is kept.
+    """
+    if isinstance(out, Path):
+        out = out.resolve()
+        if not out.with_name(f"{out.name}.ledger").exists():
+            return "stopped: nothing was written yet"
     flags = [] if "--resume" in argv else ["--resume"]
     command = shlex.join([Path(argv[0]).name, *argv[1:], *flags])
     return f"stopped: what is written is kept\nhint: {command}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from mmearth_infer.cli.options import (
 from mmearth_infer.view.draw import MAX_PX, ViewConfig, Viewed, view
 from mmearth_infer.view.sample import SAMPLE_CELLS
 from mmearth_infer.view.similarity import Place
+
+if TYPE_CHECKING:
+    from mmearth_infer.write.address import Where
 
 
 class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own before click 8.4
@@ -99,7 +103,7 @@ class _Pair(click.ParamType):  # type: ignore[type-arg]  # no type of its own be
 @verbosity
 def view_command(  # noqa: PLR0913 -- one a flag
     *,
-    store: Path,
+    store: Where,
     out: Path,
     stage: int | None,
     similar_to: tuple[float, float] | None,

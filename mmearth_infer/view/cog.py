@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mmearth_infer.write.address import Where
     from mmearth_infer.write.open_store import Embedding
 
 BLOCK_BYTES: Final = 32 * 2**20
@@ -61,7 +62,7 @@ class Exported:
 
 
 def write_cog(
-    store: Path,
+    store: str | Where,
     out: Path,
     *,
     stage: int | None = None,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.view.similarity import Place
+    from mmearth_infer.write.address import Where
     from mmearth_infer.write.open_store import Embedding
 
 MAX_PX: Final = 2000
@@ -44,7 +45,7 @@ LIKENESS: Final = (2.0, 99.5)
 class ViewConfig:
     """What is drawn, and where it goes."""
 
-    store: Path
+    store: Where
     """A finished store."""
 
     out: Path

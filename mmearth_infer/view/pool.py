@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmearth_infer.write.address import Where
     from mmearth_infer.write.open_store import Embedding
 
 GEOPARQUET: Final = "1.1.0"
@@ -90,7 +91,7 @@ class Squares:
 
 
 def pool(
-    store: Path,
+    store: str | Where,
     out: Path,
     *,
     window_px: int,

@@ -16,12 +16,14 @@ from mmearth_infer.disk import file_beside
 from mmearth_infer.view.acquired import acquired, stac_time
 from mmearth_infer.view.footprint import footprint
 from mmearth_infer.view.output import check_files
+from mmearth_infer.write.address import on_disk
 from mmearth_infer.write.conventions import crs_wkt
 from mmearth_infer.write.encode import NODATA_INT8
 from mmearth_infer.write.open_store import open_store, stages_of
 
 if TYPE_CHECKING:
     from mmearth_infer.contract.acquired import Acquired
+    from mmearth_infer.write.address import Where
     from mmearth_infer.write.open_store import Embedding
 
 STAC_VERSION: Final = "1.0.0"
@@ -58,12 +60,12 @@ def is_our_item(path: Path) -> bool:
 
 
 def write_item(
-    store: Path, *, taken: str | None = None, overwrite: bool = False
+    store: Where, *, taken: str | None = None, overwrite: bool = False
 ) -> Path:
     """Write the STAC item of a store beside it, and return where.
 
     Args:
-        store: A finished store.
+        store: A finished store, on a disk.
         taken: When its scene was taken, or START/END; None to find out
             (`mmearth_infer/view/acquired.py` says how).
         overwrite: Replace an item that is there.
@@ -73,7 +75,7 @@ def write_item(
             there or cannot be written.
 
     """
-    store = store.absolute()
+    store = on_disk(store, what="a STAC item").absolute()
     out = item_path(store)
     check_files([out], overwrite=overwrite)
     described = item(store, taken=taken)

@@ -6,7 +6,6 @@ nowhere else. An object is there as a whole once it was put, and not before.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from contextlib import contextmanager
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
     Service = S3Store | GCSStore | AzureStore | HTTPStore
 
-log = logging.getLogger("mmearth")
-
 RETRY: Final[RetryConfig] = {"max_retries": 10, "retry_timeout": timedelta(minutes=4)}
 """How often a request is sent again, 0.1 s to 15 s apart, and for how long at most."""
 
@@ -57,15 +54,16 @@ _SERVICES: Final[dict[str, type[S3Store | GCSStore | AzureStore]]] = {
 
 _MESSAGE: Final = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 
+_NO_BUCKET: Final = "NoSuchBucket|ContainerNotFound"
+
 _TROUBLES: Final = (
-    ("NoSuchBucket|ContainerNotFound", "there is no `{bucket}`", "make it first"),
+    (_NO_BUCKET, "there is no `{bucket}`", "make it first"),
     ("MissingAccount|169\\.254\\.169\\.254|metadata\\.google|Error performing token",
      "no credentials were found", "set {credentials}"),
     ("non-2xx status code: 40[013]|PermissionDenied|Unauthenticated",
      "it is refused", "check {credentials}"),
-    ("non-2xx status code: 501",
-     "it knows no conditional requests",
-     "AWS_CONDITIONAL_PUT=disabled does without: then start one run at a time"),
+    ("non-2xx status code: 501|conditional put is disabled",
+     "it knows no conditional requests", "write to a disk and copy the store"),
     ("BadScheme", "its endpoint is http", "AWS_ALLOW_HTTP=true allows that"),
     ("error sending request|Connect|Timeout",
      "it cannot be reached", "check the network and {credentials}"),
@@ -124,8 +122,8 @@ class Objects:
                 found = obstore.get(_service(self.where), name)
                 return Found(content=bytes(found.bytes()), version=_version(found.meta))
             except FileNotFoundError as error:
-                if "NoSuch" in str(error) and "NoSuchKey" not in str(error):
-                    raise
+                if re.search(_NO_BUCKET, str(error)):
+                    raise _trouble(error, self.where, "read") from error
                 return None
 
     def put(self, name: str, content: bytes) -> None:
@@ -163,13 +161,6 @@ class Objects:
             except (AlreadyExistsError, PreconditionError):
                 found = self.get(name)  # ours, where only the answer was lost
                 return found.version if found and found.content == content else None
-            except NotImplementedError:
-                log.warning(
-                    "`%s` is not guarded against a second run at the same time: "
-                    "AWS_CONDITIONAL_PUT is disabled",
-                    self.where,
-                )
-                return _version(obstore.put(service, name, content))
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there.
@@ -212,7 +203,7 @@ class Objects:
         try:
             obstore.delete(_service(self.where), names)
         except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
+            if re.search(_NO_BUCKET, str(error)):
                 raise
 
 
@@ -254,14 +245,19 @@ def troubles(where: Address, doing: Literal["read", "write"]) -> Iterator[None]:
         StoreError: If it did.
 
     """
-    missing = () if doing == "read" else (FileNotFoundError,)
+    on_writing = () if doing == "read" else (FileNotFoundError, NotImplementedError)
     try:
         yield
-    except (BaseError, *missing) as error:
-        raise StoreError(
-            f"cannot {doing} `{where}`: {explained(str(error), where)[0]}",
-            hint=explained(str(error), where)[1],
-        ) from error
+    except (BaseError, *on_writing) as error:
+        raise _trouble(error, where, doing) from error
+
+
+def _trouble(
+    error: Exception, where: Address, doing: Literal["read", "write"]
+) -> StoreError:
+    """Return what is said instead of an error of obstore."""
+    what, hint = explained(str(error), where)
+    return StoreError(f"cannot {doing} `{where}`: {what}", hint=hint)
 
 
 def explained(said: str, where: Address) -> tuple[str, str]:

@@ -1,6 +1,7 @@
-"""Sentinel-2 products as they are delivered: a .SAFE folder, or a .zip of one.
+"""Finds Sentinel-2 products as they are delivered: a .SAFE folder, or a .zip of one.
 
-What is in it is what its own metadata, MTD_MSIL1C.xml or MTD_MSIL2A.xml, say.
+What is in it is what its own metadata say (`safe_metadata.py`): MTD_MSIL1C.xml or
+MTD_MSIL2A.xml, in products before December 2016 S2A_OPER_MTD_SAFL1C_...xml.
 """
 
 from __future__ import annotations
@@ -10,40 +11,23 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
-
-from mmearth_infer.contract.bands import L1C_BANDS
 from mmearth_infer.errors import SceneError
-from mmearth_infer.read.described import BandFile, Product
-from mmearth_infer.read.folder import file_band, native_first, stated_side_m
-from mmearth_infer.read.product import product_facts
-from mmearth_infer.read.raster import PLAIN_DRIVERS
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
-METADATA: Final = re.compile(r"MTD_MSIL(1C|2A)\.xml")
+METADATA: Final = re.compile(
+    r"(?:MTD_MSIL|S2[A-Z]_(?:OPER|USER)_MTD_SAFL)(1C|2A)(?:_PDMC_[\w.-]+)?\.xml"
+)
 """Name of a product's own metadata."""
 
 MAX_XML_BYTES: Final = 32 * 2**20
 """Real ones are below 100 kB, L1C of old baselines below 1 MB."""
 
-_TAGS: Final = (
-    *("PRODUCT_URI", "PRODUCT_URI_1C", "PRODUCT_URI_2A"),
-    *("PROCESSING_LEVEL", "PRODUCT_TYPE", "PROCESSING_BASELINE"),
-    *("PRODUCT_START_TIME", "PRODUCT_STOP_TIME"),
-)
-_IMAGES: Final = ("IMAGE_FILE", "IMAGE_FILE_2A")
-_OFFSETS: Final = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
-_QUANTIFICATIONS: Final = (
-    *("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"),
-    "L2A_BOA_QUANTIFICATION_VALUE",
-)
-_HINT_DAMAGED: Final = (
+HINT_DAMAGED: Final = (
     "the product may be cut off or changed; compare it with its source"
 )
+"""What to do about a product that is not as it should be."""
+
 _HINT_ONE: Final = "name one product: its .SAFE folder or its .zip"
 
 
@@ -71,6 +55,13 @@ class Safe:
 
     members: frozenset[str] = frozenset()
     """Paths inside the product, where it is an archive."""
+
+    @property
+    def level(self) -> str:
+        """`1C` or `2A`, by the name of the metadata file."""
+        found = METADATA.fullmatch(self.metadata)
+        assert found is not None  # it was found by its name
+        return found[1]
 
     def locate(self, inside: str) -> str | None:
         """Return what GDAL calls a file of the product, None if it is not there.
@@ -130,7 +121,7 @@ def find_safe(path: Path) -> Safe | None:
         return find_safe(path / safes[0])
     if path.name.upper().endswith(".SAFE"):
         raise SceneError(
-            f"`{path}` holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", hint=_HINT_DAMAGED
+            f"`{path}` holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", hint=HINT_DAMAGED
         )
     return None
 
@@ -139,7 +130,7 @@ def _in_folder(root: Path, metadata: str) -> Safe:
     """Return the product in a folder."""
     file = root / metadata
     if file.stat().st_size > MAX_XML_BYTES:
-        raise SceneError(f"`{file}` is too large for metadata", hint=_HINT_DAMAGED)
+        raise SceneError(f"`{file}` is too large for metadata", hint=HINT_DAMAGED)
     return Safe(
         name=root.name,
         metadata=metadata,
@@ -174,7 +165,7 @@ def _in_zip(path: Path) -> Safe:
             if archive.getinfo(metadata[0]).file_size > MAX_XML_BYTES:
                 raise SceneError(
                     f"{metadata[0]} in `{path}` is too large for metadata",
-                    hint=_HINT_DAMAGED,
+                    hint=HINT_DAMAGED,
                 )
             xml = archive.read(metadata[0])
     except (
@@ -183,7 +174,7 @@ def _in_zip(path: Path) -> Safe:
     ) as error:
         raise SceneError(
             f"`{path}` is not an archive that can be read: {error}",
-            hint=_HINT_DAMAGED,
+            hint=HINT_DAMAGED,
         ) from error
     root = metadata[0][: -len(PurePosixPath(metadata[0]).name)]
     return Safe(
@@ -194,124 +185,3 @@ def _in_zip(path: Path) -> Safe:
         files=(str(path.resolve()),),
         members=frozenset(n.removeprefix(root) for n in names if n.startswith(root)),
     )
-
-
-def safe_product(safe: Safe) -> Product:
-    """Read what a product says of itself.
-
-    Raises:
-        SceneError: If its metadata are cut off, contradict themselves, or name
-            files outside it.
-
-    """
-    tags: dict[str, str] = {}
-    images: list[str] = []
-    quantification: float | None = None
-    for element in _parse(safe).iter():
-        kind = str(element.tag).rpartition("}")[2]
-        text = (element.text or "").strip()
-        if kind in _IMAGES and text:
-            images.append(text)
-        elif kind in _TAGS and text:
-            tags.setdefault(kind, text)
-        elif kind in _OFFSETS:
-            tags[f"{kind}_{_offset_band(element, safe)}"] = text
-        elif kind in _QUANTIFICATIONS:
-            quantification = _number(text, kind, safe)
-    _check_level(tags, safe)
-    found = _choose(images, safe)
-    scl = found.pop("SCL", None)
-    if not found:
-        raise SceneError(
-            f"{safe.metadata} of `{safe.name}` names no band that is in the product",
-            hint=_HINT_DAMAGED,
-        )
-    uri = next((tags[key] for key in _TAGS[:3] if key in tags), "")
-    return Product(
-        name=uri if re.fullmatch(r"[\w.-]+", uri) else safe.name,
-        bands={name: BandFile(path=path) for name, path in found.items()},
-        bands_evidence=f"named in {safe.metadata}",
-        tags=tags,
-        scl=BandFile(path=scl) if scl else None,
-        quantification=quantification,
-        files=safe.files,
-        drivers=PLAIN_DRIVERS,
-        hint_missing="the product names its own bands; some of its files may be gone",
-    )
-
-
-def _parse(safe: Safe) -> Element:
-    """Return the root of the metadata, which may define no entities."""
-    try:
-        root: Element = fromstring(safe.xml, forbid_dtd=True)
-    except (SyntaxError, ValueError, LookupError, RecursionError) as error:
-        raise SceneError(
-            f"{safe.metadata} of `{safe.name}` is not XML that can be read: {error}",
-            hint=_HINT_DAMAGED,
-        ) from error
-    return root
-
-
-def _offset_band(element: Element, safe: Safe) -> str:
-    """Return the band that an offset is for; bands count from 0 as L1C has them."""
-    number = element.get("band_id", "")
-    if not re.fullmatch(r"\d{1,2}", number) or int(number) >= len(L1C_BANDS):
-        raise SceneError(
-            f"{safe.metadata} of `{safe.name}` states an offset for band {number!r}, "
-            "which Sentinel-2 has not",
-            hint=_HINT_DAMAGED,
-        )
-    return L1C_BANDS[int(number)]
-
-
-def _number(text: str, kind: str, safe: Safe) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise SceneError(
-            f"{safe.metadata} of `{safe.name}` states {kind} {text[:40]!r}, no number",
-            hint=_HINT_DAMAGED,
-        ) from error
-
-
-def _check_level(tags: dict[str, str], safe: Safe) -> None:
-    """Refuse metadata that call a product L1C here and L2A there."""
-    said = {safe.metadata: product_facts("", {"PRODUCT_TYPE": safe.metadata[4:]}).level}
-    for key, text in tags.items():
-        said[key] = product_facts(text, {key: text}).level
-    levels = {level: key for key, level in said.items() if level is not None}
-    if len(levels) > 1:
-        text = " and ".join(f"{key} says {level}" for level, key in levels.items())
-        raise SceneError(
-            f"{safe.metadata} of `{safe.name}` contradicts itself: {text}",
-            hint=_HINT_DAMAGED,
-        )
-
-
-def _choose(images: list[str], safe: Safe) -> dict[str, str]:
-    """Return GDAL's path of each band at its native resolution, and of SCL.
-
-    Raises:
-        SceneError: If two files could be meant, as in products of several tiles.
-
-    """
-    found: dict[str, dict[str, str]] = {}
-    for image in images:
-        inside = image if image.lower().endswith(".jp2") else f"{image}.jp2"
-        path = safe.locate(inside)
-        name = file_band(PurePosixPath(inside).stem)
-        if name is not None and path is not None:
-            found.setdefault(name, {})[inside] = path
-    chosen = {}
-    for name, several in found.items():
-        stems = [PurePosixPath(inside).stem for inside in several]
-        away = native_first(name, [stated_side_m(stem) for stem in stems])
-        first, *others = sorted(zip(away, several.items(), strict=True))
-        if others and others[0][0] == first[0]:
-            raise SceneError(
-                f"`{safe.name}` has several files of {name}: {first[1][0]} and "
-                f"{others[0][1][0]}",
-                hint="products of several tiles are not read; split them into tiles",
-            )
-        chosen[name] = first[1][1]
-    return chosen

@@ -13,7 +13,9 @@ from mmearth_infer.read.demo import DEMO_NAME, DemoSource
 from mmearth_infer.read.folder import folder_product
 from mmearth_infer.read.geotiff import GeoTiffSource
 from mmearth_infer.read.mosaic import MosaicSource
-from mmearth_infer.read.safe import find_safe, safe_product
+from mmearth_infer.read.raster import shown
+from mmearth_infer.read.safe import find_safe
+from mmearth_infer.read.safe_metadata import safe_product
 from mmearth_infer.read.stac import is_item, stac_product
 from mmearth_infer.read.wrap import wrapped
 
@@ -82,9 +84,10 @@ def open_source(
 
     """
     if scene == DEMO_NAME:
+        _refuse_tile(scene, options.tile)
         yield wrapped(DemoSource(wanted), options)
         return
-    product = _find_product(scene)
+    product = _find_product(scene, options.tile)
     if product is None:
         with GeoTiffSource(
             scene, options=options, wanted=wanted, threads=threads
@@ -97,17 +100,28 @@ def open_source(
         yield wrapped(source, options)
 
 
-def _find_product(scene: str) -> Product | None:
+def _find_product(scene: str, tile: str | None) -> Product | None:
     """Return what a scene with a file for every band says; None for a raster."""
     if is_item(scene):
+        _refuse_tile(scene, tile)
         return stac_product(scene)
     path = Path(scene)
     try:
         safe = find_safe(path)
         if safe is not None:
-            return safe_product(safe)
+            return safe_product(safe, tile)
+        _refuse_tile(scene, tile)
         return folder_product(path) if path.is_dir() else None
     except OSError as error:
         raise SceneError(f"cannot read `{scene}`: {error.strerror}") from error
     except ValueError:  # a null in the name, which no file has
         return None
+
+
+def _refuse_tile(scene: str, tile: str | None) -> None:
+    """Refuse to choose a tile of what is one."""
+    if tile is not None:
+        raise SceneError(
+            f"--tile {tile} chooses a tile of a .SAFE, `{shown(scene)}` is none",
+            hint="leave --tile out",
+        )

@@ -17,7 +17,7 @@ from affine import Affine
 from mmearth_infer.contract.bands import BANDS, L1C_BANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -34,9 +34,7 @@ User_Product_Level-{level}.xsd">
       <PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
       <Product_Organisation>
         <Granule_List>
-          <Granule granuleIdentifier="{granule}" imageFormat="JPEG2000">
-{images}
-          </Granule>
+{granules}
         </Granule_List>
       </Product_Organisation>
     </Product_Info>
@@ -51,6 +49,16 @@ User_Product_Level-{level}.xsd">
   </n1:General_Info>
 </n1:Level-{level}_User_Product>
 """
+
+
+_QUANTIFICATION = {
+    "1C": '<QUANTIFICATION_VALUE unit="none">10000</QUANTIFICATION_VALUE>',
+    "2A": '<QUANTIFICATION_VALUES_LIST><BOA_QUANTIFICATION_VALUE unit="none">10000'
+    "</BOA_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>",
+}
+
+BLOCK_PX = {10: 1024, 20: 640, 60: 192}
+"""Sides of the blocks in ESA's files, by the pixel in metres."""
 
 
 def padded(band: str) -> str:
@@ -78,9 +86,11 @@ def write_band(
     *,
     crs: Any,  # noqa: ANN401
     transform: Affine,
+    block_px: int = 1024,
 ) -> None:
     """Write one band, lossless JPEG 2000 or GeoTIFF by the file's suffix."""
     jpeg = {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES"}
+    jpeg |= {"BLOCKXSIZE": str(block_px), "BLOCKYSIZE": str(block_px)}
     kind = jpeg if path.suffix == ".jp2" else {"driver": "GTiff"}
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
@@ -135,8 +145,11 @@ def write_safe(
         )
 
     for band, (pixels, place) in bands.items():
-        images.append(image(padded(band), BANDS[band].native_px_m))
-        write_band(safe / f"{images[-1]}.jp2", change(pixels), **place)
+        side_m = BANDS[band].native_px_m
+        images.append(image(padded(band), side_m))
+        block_px = BLOCK_PX[side_m]
+        path = safe / f"{images[-1]}.jp2"
+        write_band(path, change(pixels), **place, block_px=block_px)
     if level == "2A":
         # A coarser copy of B2, as products have it, which must not be taken.
         pixels, place = bands["B2"]
@@ -151,19 +164,54 @@ def write_safe(
             level=level,
             product=product,
             baseline=baseline,
-            granule=granule,
-            images="\n".join(
-                f"            <IMAGE_FILE>{i}</IMAGE_FILE>" for i in images
-            ),
-            quantification='<QUANTIFICATION_VALUE unit="none">10000'
-            "</QUANTIFICATION_VALUE>"
-            if level == "1C"
-            else "<QUANTIFICATION_VALUES_LIST><BOA_QUANTIFICATION_VALUE "
-            'unit="none">10000</BOA_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>',
+            granules=_granule("Granule", granule, "IMAGE_FILE", images),
+            quantification=_QUANTIFICATION[level],
             offsets="" if offset is None else _offsets(level, offset),
         )
     )
     return safe
+
+
+def write_old_safe(
+    parent: Path,
+    tiles: Mapping[str, Mapping[str, tuple[NDArray[np.uint16], dict[str, Any]]]],
+) -> Path:
+    """Write an L1C product of several tiles, as they were before December 2016.
+
+    Args:
+        parent: Folder to write into.
+        tiles: Pixels and place of each band of each tile, by names such as `32TQM`.
+
+    """
+    taken = "PDMC_20160223T120000_R061_V20160223T033731_20160223T033731"
+    safe = parent / f"S2A_OPER_PRD_MSIL1C_{taken}.SAFE"
+    granules = []
+    for tile, bands in tiles.items():
+        stem = f"S2A_OPER_MSI_L1C_TL_EPA__20160223T110000_A003480_T{tile}"
+        images = [f"{stem}_{padded(band)}" for band in bands]
+        granule = f"{stem}_N02.01"
+        folder = safe / "GRANULE" / granule / "IMG_DATA"
+        for image, (pixels, place) in zip(images, bands.values(), strict=True):
+            write_band(folder / f"{image}.jp2", pixels, **place)
+        granules.append(_granule("Granules", granule, "IMAGE_ID", images))
+    (safe / f"S2A_OPER_MTD_SAFL1C_{taken}.xml").write_text(
+        _METADATA.format(
+            level="1C",
+            product=safe.stem,
+            baseline="02.01",
+            granules="\n".join(granules),
+            quantification=_QUANTIFICATION["1C"],
+            offsets="",
+        )
+    )
+    return safe
+
+
+def _granule(tag: str, granule: str, image_tag: str, images: Sequence[str]) -> str:
+    """Return a granule and its images as metadata."""
+    inside = "".join(f"<{image_tag}>{image}</{image_tag}>\n" for image in images)
+    head = f'{tag} granuleIdentifier="{granule}" imageFormat="JPEG2000"'
+    return f"<{head}>\n{inside}</{tag}>"
 
 
 def _offsets(level: str, offset: int) -> str:

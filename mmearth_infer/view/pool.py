@@ -1,7 +1,6 @@
 """One mean vector for each square of pixels, as GeoParquet.
 
-Written by pyarrow, a row of squares at a time (GeoParquet 1.1: WKB polygons, the CRS
-as PROJJSON).
+Written by pyarrow, a row of squares at a time (GeoParquet 1.1: WKB, CRS as PROJJSON).
 
 Shapes: D channels, h w cells of a chunk, i j squares.
 """

@@ -61,9 +61,9 @@ _SCENE_OPTIONS = (
         help="Accept pixels that are not 10 m.",
     ),
     click.option(
-        "--tile",
+        "--granule",
         metavar="T32TQM",
-        help="Tile of a .SAFE that holds several, as those before December 2016.",
+        help="Granule of a .SAFE that holds several, as those before December 2016.",
     ),
     click.option(
         "--mask",
@@ -97,7 +97,7 @@ def scene_options(command: F) -> F:
         offset: Any,  # noqa: ANN401
         scale: float | None,
         allow_resolution: bool,
-        tile: str | None,
+        granule: str | None,
         mask: str | None,
         bbox: str | None,
         aoi: str | None,
@@ -109,7 +109,7 @@ def scene_options(command: F) -> F:
             offset=offset,
             scale=scale,
             allow_resolution=allow_resolution,
-            tile=tile,
+            granule=granule,
             mask=parse_masks(mask) if mask is not None else (),
             bbox=parse_bbox(bbox) if bbox is not None else None,
             aoi=aoi,

@@ -38,8 +38,9 @@ class SceneOptions:
     allow_resolution: bool = False
     """Accept pixels that are not 10 m."""
 
-    tile: str | None = None
-    """Tile of a .SAFE that holds several, such as `T32TQM`; None for the only one."""
+    granule: str | None = None
+    """Granule of a .SAFE that holds several, by its tile of the military grid, such as
+    `T32TQM`; None for the only one."""
 
     mask: tuple[str, ...] = ()
     """Scene classes that count as nodata, by their names in `read.masked.MASKS`."""

@@ -1,4 +1,4 @@
-"""What a Sentinel-2 product's own metadata say: its tiles, files, level and offsets."""
+"""What a Sentinel-2 product's metadata say: its granules, files, level and offsets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAMES: Final = ("IMAGE_ID", "IMAGE_ID_2A")
 _IMAGES: Final = (*_PATHS, *_NAMES)
 
 _GRANULES: Final = ("Granule", "Granules")
-_TILE: Final = re.compile(r"(?:_|/|^)T(\d{2}[A-Z]{3})(?=[_/]|$)")
+_GRANULE: Final = re.compile(r"(?:_|/|^)T(\d{2}[A-Z]{3})(?=[_/]|$)")
 _UNNAMED: Final = "?"
 _OFFSETS: Final = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
 _QUANTIFICATIONS: Final = (
@@ -43,16 +43,17 @@ _QUANTIFICATIONS: Final = (
 )
 
 
-def safe_product(safe: Safe, tile: str | None = None) -> Product:
+def safe_product(safe: Safe, granule: str | None = None) -> Product:
     """Read what a product says of itself.
 
     Args:
         safe: Where it is.
-        tile: Which of its tiles, such as `T32TQM`; None for the only one.
+        granule: Which of its granules, by its tile of the military grid, such as
+            `T32TQM`; None for the only one.
 
     Raises:
         SceneError: If its metadata are cut off, contradict themselves, or name
-            files outside it; or if it has several tiles and none is chosen.
+            files outside it; or if it has several granules and none is chosen.
 
     """
     tags: dict[str, str] = {}
@@ -68,9 +69,9 @@ def safe_product(safe: Safe, tile: str | None = None) -> Product:
         elif kind in _QUANTIFICATIONS:
             quantification = _number(text, kind, safe)
     _check_level(tags, safe)
-    tiles = _tiles(root)
-    chosen = _tile(tiles, tile, safe)
-    found = _choose(tiles.get(chosen, ()), safe)
+    granules = _granules(root)
+    chosen = _granule(granules, granule, safe)
+    found = _choose(granules.get(chosen, ()), safe)
     scl = found.pop("SCL", None)
     if not found:
         raise SceneError(
@@ -80,7 +81,7 @@ def safe_product(safe: Safe, tile: str | None = None) -> Product:
     uri = next((tags[key] for key in _TAGS[:3] if key in tags), "")
     name = uri if re.fullmatch(r"[\w.-]+", uri) else safe.name
     return Product(
-        name=name if len(tiles) == 1 else f"{name} T{chosen}",
+        name=name if len(granules) == 1 else f"{name} T{chosen}",
         bands={name: BandFile(path=path) for name, path in found.items()},
         bands_evidence=f"named in {safe.metadata}",
         tags=tags,
@@ -140,9 +141,9 @@ def _check_level(tags: dict[str, str], safe: Safe) -> None:
         )
 
 
-def _tiles(root: Element) -> dict[str, list[str]]:
-    """Return the images of each tile, as paths inside the product."""
-    tiles: dict[str, list[str]] = {}
+def _granules(root: Element) -> dict[str, list[str]]:
+    """Return the images of each granule, as paths inside the product."""
+    granules: dict[str, list[str]] = {}
     folder = ""
     for element in root.iter():
         kind, image = _kind(element), (element.text or "").strip()
@@ -153,32 +154,35 @@ def _tiles(root: Element) -> dict[str, list[str]]:
         if kind in _NAMES:
             side_m = stated_side_m(image)
             image = f"{folder}/R{side_m}m/{image}" if side_m else f"{folder}/{image}"
-        tile = _TILE.search(image)
-        tiles.setdefault(tile[1] if tile else _UNNAMED, []).append(image)
-    return tiles
+        name = _GRANULE.search(image)
+        granules.setdefault(name[1] if name else _UNNAMED, []).append(image)
+    return granules
 
 
-def _tile(tiles: Mapping[str, Sequence[str]], asked: str | None, safe: Safe) -> str:
-    """Return the tile that is meant.
+def _granule(
+    granules: Mapping[str, Sequence[str]], asked: str | None, safe: Safe
+) -> str:
+    """Return the granule that is meant.
 
     Raises:
-        SceneError: Listing the tiles that there are.
+        SceneError: Listing the granules that there are.
 
     """
-    has = ", ".join(f"T{tile}" for tile in sorted(tiles))
+    has = ", ".join(f"T{name}" for name in sorted(granules))[:400]
     if asked is None:
-        if len(tiles) > 1:
+        if len(granules) > 1:
             raise SceneError(
-                f"`{safe.name}` holds {len(tiles)} tiles: {has}",
-                hint="choose one with --tile",
+                f"`{safe.name}` holds {len(granules)} granules: {has}",
+                hint="choose one with --granule",
             )
-        return next(iter(tiles), _UNNAMED)
-    tile = asked.upper().removeprefix("T")
-    if tile not in tiles:
+        return next(iter(granules), _UNNAMED)
+    name = asked.upper().removeprefix("T")
+    if name not in granules:
         raise SceneError(
-            f"`{safe.name}` holds no tile `{asked}`", hint=f"it holds {has or 'none'}"
+            f"`{safe.name}` holds no granule `{asked}`",
+            hint=f"it holds {has or 'none'}",
         )
-    return tile
+    return name
 
 
 def _kind(element: Element) -> str:

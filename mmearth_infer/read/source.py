@@ -84,10 +84,10 @@ def open_source(
 
     """
     if scene == DEMO_NAME:
-        _refuse_tile(scene, options.tile)
+        _refuse_granule(scene, options.granule)
         yield wrapped(DemoSource(wanted), options)
         return
-    product = _find_product(scene, options.tile)
+    product = _find_product(scene, options.granule)
     if product is None:
         with GeoTiffSource(
             scene, options=options, wanted=wanted, threads=threads
@@ -100,17 +100,17 @@ def open_source(
         yield wrapped(source, options)
 
 
-def _find_product(scene: str, tile: str | None) -> Product | None:
+def _find_product(scene: str, granule: str | None) -> Product | None:
     """Return what a scene with a file for every band says; None for a raster."""
     if is_item(scene):
-        _refuse_tile(scene, tile)
+        _refuse_granule(scene, granule)
         return stac_product(scene)
     path = Path(scene)
     try:
         safe = find_safe(path)
         if safe is not None:
-            return safe_product(safe, tile)
-        _refuse_tile(scene, tile)
+            return safe_product(safe, granule)
+        _refuse_granule(scene, granule)
         return folder_product(path) if path.is_dir() else None
     except OSError as error:
         raise SceneError(f"cannot read `{scene}`: {error.strerror}") from error
@@ -118,10 +118,10 @@ def _find_product(scene: str, tile: str | None) -> Product | None:
         return None
 
 
-def _refuse_tile(scene: str, tile: str | None) -> None:
-    """Refuse to choose a tile of what is one."""
-    if tile is not None:
+def _refuse_granule(scene: str, granule: str | None) -> None:
+    """Refuse to choose a granule of what has none."""
+    if granule is not None:
         raise SceneError(
-            f"--tile {tile} chooses a tile of a .SAFE, `{shown(scene)}` is none",
-            hint="leave --tile out",
+            f"--granule {granule} chooses one of a .SAFE, `{shown(scene)}` is none",
+            hint="leave --granule out",
         )

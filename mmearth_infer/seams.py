@@ -97,6 +97,16 @@ class Source(Protocol):
         del window
         return None
 
+    def read_wanted(self, window: Window) -> NDArray[np.uint16]:
+        """Return `dn_CHW`, 0 where pixels are not asked for, too.
+
+        For what is about pixels themselves, not about what cells see of them.
+        """
+        dn_CHW, wanted_HW = self.read(window), self.wanted(window)
+        if wanted_HW is None or wanted_HW.all():
+            return dn_CHW
+        return dn_CHW * wanted_HW
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swath:

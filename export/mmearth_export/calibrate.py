@@ -118,7 +118,7 @@ def read_windows(
             for window in _spread(scene, most=4 * share):
                 if found == share:
                     break
-                dn_CHW = source.read(window)
+                dn_CHW = source.read_wanted(window)
                 if (dn_CHW.max(axis=0) > 0).mean() < LEAST_VALID:
                     continue
                 tiles.append(Tile(dn_1CHW=dn_CHW[None].copy(), numbers=numbers))

@@ -96,6 +96,22 @@ def polygon(*corners: tuple[float, float], **members: object) -> dict[str, Any]:
     return {"type": "Polygon", "coordinates": [ring], **members}
 
 
+def without_a_quarter(path: Path, side_px: int) -> Path:
+    """Write an area: a square at a scene's corner without its lower right quarter."""
+    whole, half = 10 * side_px, 5 * side_px
+    outline = (
+        (0, 0),
+        (whole, 0),
+        (whole, half),
+        (half, half),
+        (half, whole),
+        (0, whole),
+    )
+    crs = {"type": "name", "properties": {"name": "EPSG:32633"}}
+    corners = [(LEFT + x, TOP - y) for x, y in outline]
+    return write(path, polygon(*corners, crs=crs))
+
+
 def feature(geometry: object) -> dict[str, Any]:
     return {"type": "Feature", "properties": {"id": 1}, "geometry": geometry}
 

@@ -19,6 +19,7 @@ from mmearth_infer.read.options import SceneOptions
 from mmearth_training.model.blocks import GRN
 from mmearth_training.model.encoder import Encoder, EncoderConfig, Size
 from tests.conftest import Ran
+from tests.helpers.areas import without_a_quarter
 from tests.helpers.data import MAJORTOM, needs_data
 from tests.helpers.golden import write_checkpoint
 from tests.helpers.pretraining import randomise, relative
@@ -124,6 +125,20 @@ def test_windows_are_spread_and_standardised(tmp_path: Path) -> None:
     corner = (dn[:, :WINDOW_PX, :WINDOW_PX] - mean) / std
     apart = [np.abs(x[0].numpy() - corner).max() for x in found]
     assert min(apart) < 1e-3 < sorted(apart)[1]
+
+
+def test_an_area_is_all_that_is_measured_on(tmp_path: Path) -> None:
+    """A window beyond it is left out, pixels beyond it in others are nodata."""
+    side = 2 * WINDOW_PX
+    scene = write_scene(tmp_path / "a.tif", random_dn(height=side, width=side))
+    area = without_a_quarter(tmp_path / "a.geojson", side)
+    assert len(read(scene, product="l2a")) == 4
+    assert len(read(scene, product="l2a", aoi=str(area))) == 3
+    area = without_a_quarter(tmp_path / "b.geojson", side - 8)
+    found = read(scene, product="l2a", aoi=str(area))
+    empty = [(x == 0).all(dim=1).sum().item() for x in found]
+    assert max(empty) > 0
+    assert len(found) == 3
 
 
 def test_calibrations_that_make_no_sense(tmp_path: Path) -> None:

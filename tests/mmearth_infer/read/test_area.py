@@ -101,7 +101,11 @@ def check_part(
     )
     np.testing.assert_array_equal(part.read(window), scene.read(there))
     np.testing.assert_array_equal(part.classes(window), scene.classes(there))
-    np.testing.assert_array_equal(part.wanted(window), inside(part)[window.slices])
+    wanted = inside(part)[window.slices]
+    np.testing.assert_array_equal(part.wanted(window), wanted)
+    np.testing.assert_array_equal(
+        part.read_wanted(window), np.where(wanted, scene.read(there), 0)
+    )
 
 
 @given(

@@ -126,7 +126,7 @@ def read_windows(
                 width=window.width + 2 * margin_px,
             ).clipped(box.height, box.width)
             dn_CHW = np.zeros((len(STORED_BANDS), frame.height, frame.width), np.uint16)
-            read = source.read(frame)
+            read = source.read_wanted(frame)
             for band, pixels_HW in zip(source.scene.bands, read, strict=True):
                 dn_CHW[STORED_BANDS.index(band)] = pixels_HW
             yield dn_CHW, window.seen_from(frame).slices

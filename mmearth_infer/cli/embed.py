@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmearth_infer.cli.beside import beside, beside_options
 from mmearth_infer.cli.options import (
-    device_option,
-    engine_option,
     json_option,
     locate_store,
     model_option,
-    scene_options,
     stages_option,
-    threads_option,
-    tiling_options,
-    trust_option,
     verbosity,
 )
 from mmearth_infer.cli.progress import BarProgress
+from mmearth_infer.cli.run_options import run_options, scenes_argument
 from mmearth_infer.cli.stop import stopping
 from mmearth_infer.engine.model import BUILTIN_MODEL
-from mmearth_infer.grid.plan import Blend
 from mmearth_infer.run.config import EmbedConfig
 from mmearth_infer.run.embed import embed as run_embed
 from mmearth_infer.write.encode import DTYPES
 from mmearth_infer.write.layout import LAYOUTS
 
 if TYPE_CHECKING:
-    from mmearth_infer.engine.choice import EngineChoice
     from mmearth_infer.run.report import Report
     from mmearth_infer.write.address import Where
 
 
 @click.command()
-@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@scenes_argument
 @click.option(
     "-o",
     "--out",
@@ -50,36 +43,8 @@ if TYPE_CHECKING:
     "(needs the `cloud` extra).",
 )
 @model_option
-@engine_option
-@device_option
-@trust_option
 @stages_option
-@tiling_options[0]
-@tiling_options[1]
-@click.option(
-    "--blend",
-    type=click.Choice(get_args(Blend)),
-    help="What becomes of halos: dropped, or blended with the neighbours' tiles. "
-    "Default: linear with window GRN, cosine with frozen GRN, none where the halo is "
-    "all that a cell sees.",
-)
-@scene_options
-@click.option(
-    "--batch-size",
-    type=int,
-    metavar="N",
-    help="Tiles a batch. Default: as many as make about 0.05 Mpx, on a GPU 3.6 Mpx.",
-)
-@click.option(
-    "--read-ahead",
-    "read_ahead_mb",
-    type=int,
-    default=512,
-    show_default=True,
-    metavar="MB",
-    help="Memory for pixels that are in use or wait.",
-)
-@threads_option
+@run_options
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),
@@ -106,12 +71,6 @@ if TYPE_CHECKING:
     help="Draw what --report finds (needs the `train` extra).",
 )
 @beside_options
-@click.option("--overwrite", is_flag=True, help="Replace a store, once done.")
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on with what an earlier run began, start where nothing is.",
-)
 @json_option
 @verbosity
 def embed(  # noqa: PLR0913 -- one a flag
@@ -119,9 +78,6 @@ def embed(  # noqa: PLR0913 -- one a flag
     scenes: tuple[str, ...],
     out: Where,
     model: str | None,
-    engine: EngineChoice,
-    device: str,
-    trust_model: bool,
     pool_px: int | None,
     pool_to: Path | None,
     stac: bool,
@@ -141,9 +97,6 @@ def embed(  # noqa: PLR0913 -- one a flag
         scene=scenes,
         out=out,
         model=Path(model) if model else BUILTIN_MODEL,
-        engine=engine,
-        device=device,
-        trust_model=trust_model,
         **settings,
     )
     asked = beside(out, pool_px=pool_px, pool_to=pool_to, stac=stac)

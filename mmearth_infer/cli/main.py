@@ -29,6 +29,7 @@ SUMMARIES: Final = {
     "pool": "Write one mean vector for each square of a store.",
     "pretrain": "Pretrain an encoder as a multi-pretext masked autoencoder.",
     "probe": "Tell classes apart in the embeddings of stores.",
+    "segment": "Map the classes of a Sentinel-2 scene.",
     "stac": "Write a STAC item beside a store.",
     "view": "Draw a store as a picture.",
 }
@@ -43,6 +44,7 @@ EXTRAS: Final = {
     "pack": "train",
     "pool": "view",
     "pretrain": "train",
+    "segment": "cpu",
 }
 """The extra a command needs, where it is not called like the command."""
 

@@ -160,7 +160,8 @@ device_option = click.option(
     default="auto",
     show_default=True,
     callback=lambda _context, _parameter, value: check_device(value),
-    help="What it computes on: cpu, cuda, cuda:1; auto: a GPU if there is one.",
+    help="What it computes on: cpu, cuda, cuda:1, or several GPUs: cuda:0,1 or "
+    "cuda:all; auto: a GPU if there is one.",
 )
 
 trust_option = click.option(

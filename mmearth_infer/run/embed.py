@@ -59,7 +59,13 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         ) as sink:
             resumed = made.plan.cell_count if sink.is_complete else sink.done.cells
             drive(made, sink, config, panel_px=PANEL_PX, watch=watch, progress=progress)
-            report = report_of(made, sink, watch, resumed_cells=resumed)
+            report = report_of(
+                made,
+                watch,
+                store=sink.path,
+                valid_cells=sink.done.valid_cells,
+                resumed_cells=resumed,
+            )
         if config.report or config.report_picture is not None:
             report = replace(report, seams=_seams(config, made.model, made.source))
     return report

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmearth_infer.run.pipeline import Progress
     from mmearth_infer.run.report import Stopwatch
     from mmearth_infer.seams import Scene, Source
+    from mmearth_infer.write.address import Where
     from mmearth_infer.write.zarr_store import ZarrSink
 
 log = logging.getLogger("mmearth")
@@ -187,27 +188,33 @@ def drive(  # noqa: PLR0913 -- the parts of a run
 
 
 def report_of(
-    made: Prepared, sink: ZarrSink, watch: Stopwatch, *, resumed_cells: int
+    made: Prepared,
+    watch: Stopwatch,
+    *,
+    store: Where,
+    valid_cells: int,
+    resumed_cells: int,
 ) -> Report:
     """Return what was done, in numbers.
 
     Args:
         made: The model and the scene.
-        sink: The finished store.
         watch: Counted the time.
+        store: What was written.
+        valid_cells: Its cells with data.
         resumed_cells: Cells that an earlier run had written.
 
     """
     model, scene, plan = made.model, made.scene, made.plan
     return Report(
-        store=str(sink.path),
+        store=str(store),
         scene=scene.name,
         model=model.file.manifest.name,
         model_digest=model.file.digest,
         engine=model.runtime.name,
         device=model.runtime.device,
         cells=plan.cell_count,
-        valid_cells=sink.done.valid_cells,
+        valid_cells=valid_cells,
         resumed_cells=resumed_cells,
         channels=made.outputs[-1].channels,
         tiles=plan.tile_count,

@@ -93,18 +93,20 @@ def _plain(attributes: object) -> dict[str, Any]:
     return attributes
 
 
-def group_attributes(box: GeoBox, geoemb: dict[str, Any]) -> dict[str, Any]:
+def group_attributes(box: GeoBox, geoemb: dict[str, Any] | None) -> dict[str, Any]:
     """Return the attributes of the group: conventions, bounding box, provenance.
 
     Args:
         box: Grid of the cells.
-        geoemb: Values of the geo-embeddings convention, without its prefix.
+        geoemb: Values of the geo-embeddings convention, without its prefix; None for
+            what is no embedding.
 
     """
     attributes = spatial_conventions(box)
-    attributes["zarr_conventions"].append(GEOEMB)
     attributes["spatial:bbox"] = list(box.bounds)
-    attributes.update({f"geoemb:{key}": value for key, value in geoemb.items()})
+    if geoemb is not None:
+        attributes["zarr_conventions"].append(GEOEMB)
+        attributes.update({f"geoemb:{key}": value for key, value in geoemb.items()})
     return attributes
 
 

@@ -17,7 +17,7 @@ Shapes: D channels, H W cells.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -43,8 +43,38 @@ MOST_FLOAT16: Final = 65504.0
 """Largest finite float16."""
 
 
+class Kept(Protocol):
+    """How the values of a map are kept. Encodings derive from it."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the array."""
+        ...
+
+    @property
+    def nodata(self) -> float:
+        """Value of cells without data."""
+        ...
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the array says of it."""
+        ...
+
+    @property
+    def per_cell(self) -> bool:
+        """Whether every cell has a scale of its own."""
+        return False
+
+    def encode(
+        self, features_DHW: NDArray[np.float32]
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Return what is stored, and the scale of each cell if they have one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoding:
+class Encoding(Kept):
     """How the embeddings of one stage are kept."""
 
     name: DtypeChoice

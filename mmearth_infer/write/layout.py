@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from mmearth_infer.grid.geobox import GeoBox
-    from mmearth_infer.write.encode import Encoding
+    from mmearth_infer.write.encode import Kept
     from mmearth_infer.write.place import Place
 
 LayoutChoice = Literal["plain", "sharded"]
@@ -29,7 +29,7 @@ LayoutChoice = Literal["plain", "sharded"]
 LAYOUTS: Final[tuple[LayoutChoice, ...]] = get_args(LayoutChoice)
 
 EMBEDDING: Final = "embedding"
-"""Name of the data array."""
+"""Name of the data array of stores of embeddings."""
 
 PROVENANCE: Final = "mmearth"
 """Group attribute with everything that made the store."""
@@ -43,6 +43,9 @@ below a store and opens it as one raster only where it finds one (docs/adr/0003)
 
 CHUNK_BYTES: Final = 8 * 2**20
 """Largest chunk: `(320, 64, 64)` float32 is 5 MB."""
+
+MOST_CHUNK_CELLS: Final = 512
+"""Largest side of a chunk, for maps of few bytes a cell: rows of chunks are held."""
 
 SHARD_SIDE: Final = 2
 """Chunks a side of a shard. A shard is written whole, so that its rows are held."""
@@ -67,11 +70,17 @@ class Layer:
     channels: int
     """D, values a cell."""
 
-    encoding: Encoding
+    encoding: Kept
     """How they are kept."""
 
-    geoemb: dict[str, Any]
-    """Values of the geo-embeddings convention."""
+    geoemb: dict[str, Any] | None = None
+    """Values of the geo-embeddings convention; None for what is no embedding."""
+
+    array: str = EMBEDDING
+    """Name of the array."""
+
+    long_name: str = "MP-MAE embedding"
+    """What people read of it."""
 
     @property
     def chunk_cells(self) -> int:
@@ -89,7 +98,7 @@ def chunk_side(channels: int, itemsize: int = 4) -> int:
     side = 1
     while channels * (2 * side) ** 2 * itemsize <= CHUNK_BYTES:
         side *= 2
-    return side
+    return min(side, MOST_CHUNK_CELLS)
 
 
 def written_cells(layer: Layer, layout: LayoutChoice) -> int:
@@ -122,16 +131,16 @@ def create(
             place.store(layer.group),
             attributes={**attributes, **({} if layer.group else said)},
         )
-        _create_embedding(group, layer, layout)
+        _create_map(group, layer, layout)
         _create_quality(place.store(f"{layer.prefix}{QUALITY}"), layer, layout)
 
 
-def _create_embedding(group: zarr.Group, layer: Layer, layout: LayoutChoice) -> None:
-    """Write the metadata of an embedding, and its coordinates."""
+def _create_map(group: zarr.Group, layer: Layer, layout: LayoutChoice) -> None:
+    """Write the metadata of a map, and its coordinates."""
     box, encoding = layer.box, layer.encoding
     shards, chunks = _sides(layer, layout)
     group.create_array(
-        EMBEDDING,
+        layer.array,
         shape=(layer.channels, box.height, box.width),
         chunks=(layer.channels, *chunks),
         shards=shards and (layer.channels, *shards),
@@ -142,7 +151,7 @@ def _create_embedding(group: zarr.Group, layer: Layer, layout: LayoutChoice) -> 
         attributes={
             **conventions.array_attributes(box, nodata=encoding.nodata),
             **encoding.attributes,
-            "long_name": "MP-MAE embedding",
+            "long_name": layer.long_name,
         },
     )
     _write_coordinates(group, box)

@@ -13,8 +13,10 @@ import numpy as np
 import rasterio
 import rasterio.windows
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioIOError
 
 from mmearth_infer.contract.classes import NODATA_CLASS
+from mmearth_infer.errors import StoreError
 from mmearth_infer.write.cog_file import add_overviews, cog_beside
 
 if TYPE_CHECKING:
@@ -90,6 +92,31 @@ def share_map(
             _say(file, classes, tags)
             yield lambda share_Khw, window: file.write(share_Khw, window=_at(window))
         add_overviews(draft, Resampling.average)
+
+
+def read_tag(path: Path, name: str) -> str | None:
+    """Return what a GeoTIFF says under a name; None if it does not, or is none."""
+    try:
+        with rasterio.open(path) as file:
+            said: str | None = file.tags().get(name)
+    except RasterioIOError:
+        return None
+    return said
+
+
+def read_classes(path: Path) -> NDArray[np.uint8]:
+    """Return `class_HW` of a map.
+
+    Raises:
+        StoreError: If it cannot be read.
+
+    """
+    try:
+        with rasterio.open(path) as file:
+            found: NDArray[np.uint8] = file.read(1)
+    except RasterioIOError as error:
+        raise StoreError(f"`{path}` is damaged: {error}") from error
+    return found
 
 
 def _opened(

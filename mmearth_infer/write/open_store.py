@@ -199,6 +199,8 @@ def open_store(path: str | Where, stage: int | None = None) -> Embedding:
                 f"`{place.where}` is not complete: its run was stopped, or goes on",
                 hint="run its `mmearth embed` again with --resume",
             )
+        if "probabilities" in whole.get("output", {}):
+            raise StoreError(f"`{place.where}` holds a map of classes, no embeddings")
         own, name = _choose(place, whole, stage)
         group = _group(place, name)
         attributes = dict(group.attrs)

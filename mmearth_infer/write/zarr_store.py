@@ -11,15 +11,13 @@ import zarr
 from mmearth_infer.errors import StoreError
 from mmearth_infer.write.layout import (
     COMPLETE,
-    EMBEDDING,
-    PROVENANCE,
     QUALITY,
     complete,
     create,
     written_cells,
 )
 from mmearth_infer.write.ledger import Done, differences
-from mmearth_infer.write.metadata import read_store_metadata
+from mmearth_infer.write.metadata import said_by
 from mmearth_infer.write.place import place_at
 from mmearth_infer.write.work import work_at
 
@@ -101,8 +99,12 @@ class ZarrSink:
         """
         if not self._work.taken:
             return False
-        attributes, _, _ = read_store_metadata(self.path)
-        there = attributes[PROVENANCE]
+        there = said_by(place_at(self.path))
+        if there is None:
+            raise StoreError(
+                f"`{self.path}` is there, and not made by mmearth",
+                hint="choose another -o",
+            )
         changed = differences(there, {COMPLETE: True, **self._provenance})
         if changed:
             raise StoreError(
@@ -172,7 +174,7 @@ class _Arrays:
 
     def __init__(self, place: Place, layer: Layer) -> None:
         self._layer, self._place = layer, place
-        self._embedding = _open(place, f"{layer.prefix}{EMBEDDING}")
+        self._values = _open(place, f"{layer.prefix}{layer.array}")
         names = ["valid", "scale"] if layer.encoding.per_cell else ["valid"]
         self._quality = {
             name: _open(place, f"{layer.prefix}{QUALITY}/{name}") for name in names
@@ -186,11 +188,11 @@ class _Arrays:
             slice(strip.col, strip.col + width),
         )
         stored_DhW, scale_hW = self._layer.encoding.encode(strip.features_DhW)
-        self._embedding[(slice(None), *part)] = stored_DhW
+        self._values[(slice(None), *part)] = stored_DhW
         self._quality["valid"][part] = strip.valid_hW
         if scale_hW is not None:
             self._quality["scale"][part] = scale_hW
-        written = [*_files(self._embedding, part, "c/0/{}/{}")]
+        written = [*_files(self._values, part, "c/0/{}/{}")]
         for array in self._quality.values():
             written += _files(array, part, "{}.{}")
         self._place.settle(written)

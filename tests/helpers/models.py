@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from mmearth_infer.contract.bands import MMEARTH_BANDS
+from mmearth_infer.contract.classes import MapClass
 from mmearth_infer.contract.manifest import (
     MEAN_INPUT,
     METADATA_KEY,
@@ -63,6 +64,23 @@ def echo_manifest(
         multiple_px=stride_px,
         precision="fp32",
         provenance=Provenance(trained=True, checkpoint="none"),
+    )
+
+
+def classes_manifest(*, stride_px: int = 4) -> Manifest:
+    """Return the manifest of an echo model whose bands are logits of classes."""
+    echo = echo_manifest(stride_px=stride_px)
+    (output,) = echo.outputs
+    names = [f"brightest in {band}" for band in echo.bands]
+    return replace(
+        echo,
+        name="brightest",
+        task="segmentation",
+        outputs=(replace(output, name="logits"),),
+        classes=tuple(
+            MapClass(name=name, rgb=(n, 20 * n, 255 - n))
+            for n, name in enumerate(names)
+        ),
     )
 
 

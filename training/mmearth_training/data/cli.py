@@ -77,6 +77,11 @@ _overwrite = click.option(
     help="When the scenes were taken. Default: the date in a product's name, else a "
     "made-up month.",
 )
+@click.option(
+    "--real-only",
+    is_flag=True,
+    help="Leave out what would be made up, and the month where nothing says it.",
+)
 @scene_options
 @_overwrite
 @json_option
@@ -92,6 +97,7 @@ def make_dataset(  # noqa: PLR0913 -- one a flag
     val_share: float,
     test_share: float,
     date: dt.datetime | None,
+    real_only: bool,
     options: SceneOptions,
     overwrite: bool,
     as_json: bool,
@@ -99,9 +105,11 @@ def make_dataset(  # noqa: PLR0913 -- one a flag
 ) -> None:
     """Cut scenes into a small data set to train on.
 
-    SCENE is a GeoTIFF with all bands at 10 m, or `demo`. The data set has the layout
-    MMEarth is published in. Sentinel-2 and the location are real; the other
-    modalities are made up from Sentinel-2, and marked so.
+    SCENE is what `mmearth embed` takes, or a list of scenes: a TOML file of
+    [[scenes]], each with a path, and date, product, offset, allow_resolution or
+    stride where they differ. The data set has the layout MMEarth is published in.
+    Sentinel-2 and the location are real; the other modalities are made up from
+    Sentinel-2, and marked so.
     """
     made = run_make(
         MakeConfig(
@@ -113,6 +121,7 @@ def make_dataset(  # noqa: PLR0913 -- one a flag
             shares=Shares(val=val_share, test=test_share),
             seed=seed,
             date=date and date.date(),
+            real_only=real_only,
             options=options,
             overwrite=overwrite,
         ),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.grid.window import Window
-    from mmearth_training.data.scenes import SceneOptions, Surveyed
+    from mmearth_training.data.scenes import Surveyed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,6 @@ def plan_cuts(
     scenes: Sequence[Surveyed],
     *,
     tile_px: int,
-    stride_px: int,
     shares: Shares,
     seed: int,
 ) -> tuple[Plan, ...]:
@@ -85,7 +84,7 @@ def plan_cuts(
         DataError: If no tile fits into any scene.
 
     """
-    blocks = [_blocks(one, tile_px, stride_px) for one in scenes]
+    blocks = [_blocks(one, tile_px) for one in scenes]
     pairs = list(zip(scenes, blocks, strict=True))
     drawn: dict[tuple[int, tuple[int, int]], str] = {}
     for level in sorted({one.scene.level for one in scenes}):  # all are trained on
@@ -102,7 +101,6 @@ def plan_cuts(
             cut,
             {block: drawn[one.ground, block] for block in cut},
             tile_px=tile_px,
-            stride_px=stride_px,
         )
         for one, cut in pairs
     )
@@ -114,9 +112,7 @@ def plan_cuts(
     return plans
 
 
-def cut_tiles(
-    plans: Sequence[Plan], *, margin_px: int, options: SceneOptions
-) -> Iterator[Cut]:
+def cut_tiles(plans: Sequence[Plan], *, margin_px: int) -> Iterator[Cut]:
     """Read the tiles of all scenes, one at a time.
 
     Raises:
@@ -124,9 +120,7 @@ def cut_tiles(
 
     """
     for number, plan in enumerate(plans):
-        pixels = read_windows(
-            plan.surveyed, plan.windows, margin_px=margin_px, options=options
-        )
+        pixels = read_windows(plan.surveyed, plan.windows, margin_px=margin_px)
         for window, split, (dn_CHW, inside) in zip(
             plan.windows, plan.splits, pixels, strict=True
         ):
@@ -146,11 +140,10 @@ def _plan(
     splits: dict[tuple[int, int], str],
     *,
     tile_px: int,
-    stride_px: int,
 ) -> Plan:
     """Decide what is cut from one scene."""
     box = one.scene.geobox
-    every = cut_windows(box.height, box.width, tile_px=tile_px, stride_px=stride_px)
+    every = cut_windows(box.height, box.width, tile_px=tile_px, stride_px=one.stride_px)
     found = [(window, split_of(window, blocks, splits)) for window in every]
     kept = [(window, split) for window, split in found if split]
     return Plan(
@@ -161,9 +154,9 @@ def _plan(
     )
 
 
-def _blocks(one: Surveyed, tile_px: int, stride_px: int) -> Blocks:
+def _blocks(one: Surveyed, tile_px: int) -> Blocks:
     """Return the blocks of a scene's ground, which may be a single one."""
     box = one.scene.geobox
     if one.whole:
         return Blocks(row_edges=(0, box.height), col_edges=(0, box.width))
-    return cut_blocks(box.height, box.width, tile_px=tile_px, stride_px=stride_px)
+    return cut_blocks(box.height, box.width, tile_px=tile_px, stride_px=one.stride_px)

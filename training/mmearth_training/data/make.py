@@ -26,16 +26,18 @@ from mmearth_training.data.mmearth import H5Tiles, H5Writer
 from mmearth_training.data.progress import tracked
 from mmearth_training.data.rows import (
     BLUE,
+    REAL,
     band_means,
     describe,
     image_rows,
     pixel_rows,
 )
+from mmearth_training.data.scene_list import list_scenes
 from mmearth_training.data.scenes import SceneOptions, Surveyed, survey
 from mmearth_training.data.splits import Shares
 from mmearth_training.data.statistics import compute_statistics
 from mmearth_training.data.synthetic import HOW, MARGIN_PX
-from mmearth_training.modalities import INPUT
+from mmearth_training.modalities import INPUT, MODALITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +55,7 @@ class MakeConfig:
     """A run of `mmearth make-dataset`."""
 
     scenes: tuple[str, ...]
-    """Raster files, or `demo`."""
+    """Scenes as `open_source` takes them, and lists of scenes."""
 
     out: Path
     """Folder of the data set."""
@@ -78,6 +80,9 @@ class MakeConfig:
 
     options: SceneOptions = field(default_factory=SceneOptions)
     """What the user says about the scenes."""
+
+    real_only: bool = False
+    """Leave out what would be made up, and the month where nothing says it."""
 
     overwrite: bool = False
     """Replace a data set of ours that is there, once this one is complete."""
@@ -156,19 +161,26 @@ def make_dataset(config: MakeConfig, *, quiet: bool = True) -> Made:
     """
     check_output(config.out, DATA_SET, overwrite=config.overwrite)
     name = config.name or config.out.resolve().name
-    scenes = survey(config.scenes, options=config.options, date=config.date)
+    scenes = survey(
+        list_scenes(
+            config.scenes,
+            options=config.options,
+            date=config.date,
+            stride_px=config.stride_px or config.tile_px,
+        )
+    )
     plans = plan_cuts(
         scenes,
         tile_px=config.tile_px,
-        stride_px=config.stride_px or config.tile_px,
         shares=config.shares,
         seed=config.seed,
     )
     synthetic = {
         name: how
-        for name, how in HOW.items()
+        for name, how in ({} if config.real_only else HOW).items()
         if name != "month" or not all(one.date for one in scenes)
     }
+    names = tuple(name for name in MODALITIES if not config.real_only or name in REAL)
     with made_beside(
         config.out,
         name=name,
@@ -176,9 +188,9 @@ def make_dataset(config: MakeConfig, *, quiet: bool = True) -> Made:
         overwrite=config.overwrite,
     ) as folder:
         path = folder / f"{name}.h5"
-        written = _write(path, plans, synthetic, config, quiet=quiet)
+        written = _write(path, plans, names, synthetic, config, quiet=quiet)
         with closing(H5Tiles(path)) as tiles:
-            statistics = compute_statistics(tiles, written.splits["train"])
+            statistics = compute_statistics(tiles, written.splits["train"], names)
         _check_levels(written, statistics)
         write_json(folder / f"{name}_splits.json", written.splits)
         write_json(folder / f"{name}_tile_info.json", written.info)
@@ -193,9 +205,10 @@ def make_dataset(config: MakeConfig, *, quiet: bool = True) -> Made:
     )
 
 
-def _write(
+def _write(  # noqa: PLR0913 -- what is written where, and how
     path: Path,
     plans: Sequence[Plan],
+    names: Sequence[str],
     synthetic: Mapping[str, str],
     config: MakeConfig,
     *,
@@ -204,19 +217,23 @@ def _write(
     """Write the h5 file, tile by tile."""
     most = sum(len(plan.windows) for plan in plans)
     done = _Written(splits={name: [] for name in SPLITS}, info={}, means=[])
-    cuts = cut_tiles(plans, margin_px=MARGIN_PX, options=config.options)
+    cuts = cut_tiles(plans, margin_px=0 if config.real_only else MARGIN_PX)
     with closing(
-        H5Writer(path, tiles=most, tile_px=config.tile_px, synthetic=synthetic)
+        H5Writer(
+            path, tiles=most, tile_px=config.tile_px, names=names, synthetic=synthetic
+        )
     ) as writer:
         for cut in tracked(cuts, total=most, text="cutting", quiet=quiet):
             if (cut.tile_CHW[BLUE] == 0).mean() > MOST_MISSING:
                 continue
             row = len(done.means)
-            for name, values in pixel_rows(cut, row, seed=config.seed).items():
+            for name, values in pixel_rows(
+                cut, row, seed=config.seed, real_only=config.real_only
+            ).items():
                 writer.write(name, row, values)
             done.means.append(band_means(cut.tile_CHW))
             done.splits[cut.split].append(row)
-            tile_id, facts = describe(cut, done.means[-1])
+            tile_id, facts = describe(cut, done.means[-1], real_only=config.real_only)
             done.info[tile_id] = facts
         if not done.splits["train"]:
             raise DataError(
@@ -225,7 +242,10 @@ def _write(
                 hint="give scenes with fewer gaps",
             )
         for name, rows in image_rows(
-            done.info, np.stack(done.means), seed=config.seed
+            done.info,
+            np.stack(done.means),
+            seed=config.seed,
+            real_only=config.real_only,
         ).items():
             writer.write(name, slice(len(rows)), rows)
         writer.finish(len(done.means))
@@ -251,7 +271,6 @@ def _provenance(
         "version": version("mmearth-infer"),
         "synthetic": dict(synthetic),
         "tile_px": config.tile_px,
-        "stride_px": config.stride_px or config.tile_px,
         "seed": config.seed,
         "val_share": config.shares.val,
         "test_share": config.shares.test,
@@ -259,6 +278,7 @@ def _provenance(
             {
                 "name": one.scene.name,
                 "date": one.date and one.date.isoformat(),
+                "stride_px": one.stride_px,
                 "level": f"{one.scene.level}: {one.scene.level_evidence}",
                 "offset": f"{one.scene.offset_dn}: {one.scene.offset_evidence}",
                 "warnings": list(one.scene.warnings),
@@ -279,6 +299,8 @@ def _warn(
                 "that shares no pixel",
                 split,
             )
+    if not synthetic:
+        return
     _log.warning(
         "%s are synthetic: made up from Sentinel-2, for trying things out",
         ", ".join(synthetic),

@@ -261,7 +261,13 @@ class H5Writer:
     """
 
     def __init__(
-        self, path: Path, *, tiles: int, tile_px: int, synthetic: Mapping[str, str]
+        self,
+        path: Path,
+        *,
+        tiles: int,
+        tile_px: int,
+        names: Sequence[str],
+        synthetic: Mapping[str, str],
     ) -> None:
         """Create every dataset.
 
@@ -269,12 +275,13 @@ class H5Writer:
             path: The file.
             tiles: Tiles there may be at most.
             tile_px: Side of a tile.
+            names: Modalities there will be.
             synthetic: Modalities that are made up, and how: an attribute says so.
 
         """
         self._disk = _Disk(path, "w+")
         self._file = h5py.File(self._disk, "w")
-        kinds: dict[str, Any] = {m.name: m.dtype for m in MODALITIES.values()}
+        kinds: dict[str, Any] = {name: MODALITIES[name].dtype for name in names}
         every = {name: shapes(name, tiles, tile_px)[0] for name in kinds}
         every |= dict.fromkeys(CLOUDS, (tiles, 1, tile_px, tile_px))
         every |= {METADATA: (tiles,)}

@@ -36,9 +36,16 @@ _CLOUDS: Final = {
 }
 _YEAR: Final = 2019  # of a date that is made up
 
+REAL: Final = (INPUT, "lat", "lon", "month")
+"""Modalities that a scene tells; the month where it has a date."""
 
-def pixel_rows(cut: Cut, row: int, *, seed: int) -> dict[str, Any]:
+
+def pixel_rows(
+    cut: Cut, row: int, *, seed: int, real_only: bool = False
+) -> dict[str, Any]:
     """Return every dataset of one tile that has pixels."""
+    if real_only:
+        return {INPUT: cut.tile_CHW, **_CLOUDS}
     rng = np.random.default_rng([seed, cut.scene, cut.window.row, cut.window.col])
     inside = (slice(None), *cut.inside)
     targets = {
@@ -54,6 +61,7 @@ def image_rows(
     means_NC: NDArray[np.float64],
     *,
     seed: int,
+    real_only: bool = False,
 ) -> dict[str, Any]:
     """Return every dataset without pixels, all rows of it.
 
@@ -61,17 +69,20 @@ def image_rows(
         info: NAME_tile_info.json.
         means_NC: Mean of each band of each tile.
         seed: Seed of the noise.
+        real_only: Make nothing up.
 
     """
     facts = list(info.values())
     lat, lon = (np.array([fact[key] for fact in facts]) for key in ("lat", "lon"))
-    month = np.array([int(fact["S2_DATE"].split("-")[1]) for fact in facts])
+    dates = [fact["S2_DATE"] for fact in facts]
+    month = np.array([int(d.split("-")[1]) if d else math.nan for d in dates])
+    made_up = {} if real_only else image_targets(means_NC, lat, seed=seed)
     return {
         "lat": _circle(np.radians(lat)),
         "lon": _circle(np.radians(lon)),
         "month": _circle(2 * math.pi * month / 12),
         METADATA: [(tile_id, fact["S2_type"]) for tile_id, fact in info.items()],
-        **image_targets(means_NC, lat, seed=seed),
+        **made_up,
     }
 
 
@@ -88,15 +99,17 @@ def band_means(tile_CHW: NDArray[np.uint16]) -> NDArray[np.float64]:
     return means
 
 
-def describe(cut: Cut, mean_C: NDArray[np.float64]) -> tuple[str, dict[str, Any]]:
+def describe(
+    cut: Cut, mean_C: NDArray[np.float64], *, real_only: bool = False
+) -> tuple[str, dict[str, Any]]:
     """Return a tile's name and its entry in NAME_tile_info.json."""
     one, window = cut.surveyed, cut.window
     lat, lon = one.lat_lon_deg(window)
-    made_up = f"{_YEAR}-{made_up_month(mean_C):02d}-15"
+    made_up = None if real_only else f"{_YEAR}-{made_up_month(mean_C):02d}-15"
     return f"{cut.scene:04d}_{window.row:05d}_{window.col:05d}", {
         "S2_type": one.scene.level,
         "S2_DATE": one.date.isoformat() if one.date else made_up,
-        "date_is_synthetic": one.date is None,
+        "date_is_synthetic": one.date is None and not real_only,
         "lat": lat,
         "lon": lon,
         "CRS": one.scene.geobox.crs.to_string(),

@@ -16,7 +16,7 @@ from rasterio.warp import transform, transform_bounds
 from mmearth_infer.contract.bands import L2A_BANDS
 from mmearth_infer.errors import DataError
 from mmearth_infer.grid.window import Window
-from mmearth_infer.read.options import SceneOptions
+from mmearth_infer.read.options import OffsetChoice, ProductChoice, SceneOptions
 from mmearth_infer.read.source import open_source
 from mmearth_training.modalities import STORED_BANDS
 
@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.seams import Scene
+    from mmearth_training.data.scene_list import Asked
 
-__all__ = ["SceneOptions", "Surveyed", "read_windows", "survey"]  # the door to `read`
+__all__ = [
+    "OffsetChoice",
+    "ProductChoice",
+    "SceneOptions",
+    "Surveyed",
+    "read_windows",
+    "survey",
+]  # the door to `read`
 
 _WGS84: Final = "EPSG:4326"
 _SENSED: Final = re.compile(r"(?<!\d)(20\d{2})([01]\d)([0-3]\d)T\d{6}")
@@ -39,6 +47,12 @@ class Surveyed:
 
     path: str
     """What the user typed."""
+
+    options: SceneOptions
+    """How it is read."""
+
+    stride_px: int
+    """Distance of neighbouring tiles."""
 
     scene: Scene
     """What was decided."""
@@ -63,24 +77,17 @@ class Surveyed:
         return lat, lon
 
 
-def survey(
-    paths: Sequence[str], *, options: SceneOptions, date: dt.date | None
-) -> tuple[Surveyed, ...]:
+def survey(every: Sequence[Asked]) -> tuple[Surveyed, ...]:
     """Open each scene once and find out what it is.
-
-    Args:
-        paths: Raster files, or `demo`.
-        options: What the user says about all of them.
-        date: When they were taken; None to look for it in their names.
 
     Raises:
         SceneError: If one cannot be read.
-        DataError: If one lacks bands.
+        DataError: If one lacks bands, or is cut otherwise than another of its ground.
 
     """
     scenes = []
-    for path in paths:
-        with open_source(path, options=options, wanted=None) as source:
+    for asked in every:
+        with open_source(asked.path, options=asked.options, wanted=None) as source:
             scenes.append(source.scene)
         missing = [band for band in L2A_BANDS if band not in scenes[-1].bands]
         if missing:
@@ -90,17 +97,26 @@ def survey(
             )
     grounds = _grounds(scenes)
     boxes: dict[int, set[object]] = {}
-    for scene, ground in zip(scenes, grounds, strict=True):
+    strides: dict[int, int] = {}
+    for asked, scene, ground in zip(every, scenes, grounds, strict=True):
         boxes.setdefault(ground, set()).add(_grid(scene))
+        if strides.setdefault(ground, asked.stride_px) != asked.stride_px:
+            raise DataError(
+                f"`{scene.name}` has a stride of {asked.stride_px} px, another scene "
+                f"of its ground {strides[ground]} px",
+                hint="scenes that overlap are cut alike",
+            )
     return tuple(
         Surveyed(
-            path=path,
+            path=asked.path,
+            options=asked.options,
+            stride_px=asked.stride_px,
             scene=scene,
-            date=date or _date_in(scene.name),
+            date=asked.date or _date_in(scene.name),
             ground=ground,
             whole=len(boxes[ground]) > 1,
         )
-        for path, scene, ground in zip(paths, scenes, grounds, strict=True)
+        for asked, scene, ground in zip(every, scenes, grounds, strict=True)
     )
 
 
@@ -109,7 +125,6 @@ def read_windows(
     windows: Sequence[Window],
     *,
     margin_px: int,
-    options: SceneOptions,
 ) -> Iterator[tuple[NDArray[np.uint16], tuple[slice, slice]]]:
     """Yield `dn_CHW` around each window, and where the window is in it.
 
@@ -117,7 +132,7 @@ def read_windows(
     ends where the scene does.
     """
     box = surveyed.scene.geobox
-    with open_source(surveyed.path, options=options, wanted=None) as source:
+    with open_source(surveyed.path, options=surveyed.options, wanted=None) as source:
         for window in windows:
             frame = Window(
                 row=window.row - margin_px,

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mmearth_infer.contract.probe import ProbeManifest
 from mmearth_infer.disk import check_files, check_suffix, file_beside
@@ -180,27 +181,28 @@ def fit_probe(config: FitConfig, tell: Tell) -> Fitted:
         warnings=warnings,
     )
     high_m, _ = boxes[0].pixel_m()
-    validation = cross_validate(
-        config.kind,
-        features_SD,
-        places.class_S,
-        block_S,
-        names=places.names,
-        folds=config.folds,
-        block_cells=side,
-        block_m=round(side * high_m, 1),
-        balanced=config.balanced,
-        seed=config.seed,
-        tell=lambda done, of: tell("folds", done, of),
-    )
-    fitted = fit(
-        config.kind,
-        features_SD,
-        places.class_S,
-        block_S,
-        balanced=config.balanced,
-        seed=config.seed,
-    )
+    with threadpool_limits(1):  # where cores are shared, more wait for each other
+        validation = cross_validate(
+            config.kind,
+            features_SD,
+            places.class_S,
+            block_S,
+            names=places.names,
+            folds=config.folds,
+            block_cells=side,
+            block_m=round(side * high_m, 1),
+            balanced=config.balanced,
+            seed=config.seed,
+            tell=lambda done, of: tell("folds", done, of),
+        )
+        fitted = fit(
+            config.kind,
+            features_SD,
+            places.class_S,
+            block_S,
+            balanced=config.balanced,
+            seed=config.seed,
+        )
     if not converged(fitted):
         warnings.append("the solver did not come to an end: figures may still improve")
     first = embeddings[0]

@@ -76,9 +76,10 @@ def nearest_graph(  # noqa: PLR0913, PLR0917 -- what it holds
         helper.make_node("Gemm", ["standard", "minus_twice", "squares"], ["apart"]),
         helper.make_node("TopK", ["apart", "k"], ["_least", "who"], largest=0),
         helper.make_node("Gather", ["votes", "who"], ["voted"]),
-        helper.make_node("ReduceMean", ["voted", "axis"], ["share"], keepdims=0),
-        helper.make_node("Max", ["share", "floor"], ["bounded"]),
-        helper.make_node("Log", ["bounded"], [LOGITS]),
+        helper.make_node("ReduceSum", ["voted", "axis"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["count"], to=TensorProto.INT64),
+        # looked up: computed, equal shares would differ in the last bit
+        helper.make_node("Gather", ["logs", "count"], [LOGITS]),
     ]
     wide_MD = cells_MD.astype(np.float64)
     arrays = {
@@ -89,7 +90,7 @@ def nearest_graph(  # noqa: PLR0913, PLR0917 -- what it holds
         "k": np.array([neighbours], np.int64),
         "votes": np.eye(classes)[class_M],
         "axis": np.array([1], np.int64),
-        "floor": np.array(floor),
+        "logs": np.log(np.maximum(np.arange(neighbours + 1) / neighbours, floor)),
     }
     return _model(nodes, arrays, channels=len(mean_D), classes=classes)
 
@@ -177,15 +178,14 @@ def _on_maps(
             numpy_helper.from_array(np.array([classes]), name("classes")),
         ]
     )
-    given, told = onnx.ValueInfoProto(), onnx.ValueInfoProto()
-    given.CopyFrom(features_map)
-    given.name = source
-    told.CopyFrom(features_map)
-    told.name = LOGITS
-    told.type.tensor_type.shape.dim[1].Clear()
-    told.type.tensor_type.shape.dim[1].dim_value = classes
-    graph.input.append(given)
-    graph.output.append(told)
+    given = features_map.type.tensor_type.shape.dim
+    axes = [axis.dim_param or axis.dim_value or None for axis in given] or [None] * 4
+    for values, value, depth in (
+        (graph.input, source, channels),
+        (graph.output, LOGITS, classes),
+    ):
+        shape = [axes[0], depth, *axes[2:]]
+        values.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, shape))
     return head
 
 

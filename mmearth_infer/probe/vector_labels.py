@@ -188,7 +188,7 @@ class VectorLabels:
 def _values(path: Path, layer: Layer, field: str | None) -> NDArray[Any]:
     """Return the values of the field that names the class."""
     if field is None and len(layer.fields) == 1:
-        return next(iter(layer.fields.values()))
+        (field,) = layer.fields
     there = ", ".join(f"`{name}`" for name in layer.fields) or "none"
     if field is None:
         raise SceneError(
@@ -213,8 +213,8 @@ def _values(path: Path, layer: Layer, field: str | None) -> NDArray[Any]:
 
 def _name(value: object) -> str:
     """Return a value of a field as the name of a class; empty for none."""
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if np.isfinite(value) else ""
+    if value is None:
         return ""
-    if isinstance(value, float):
-        return str(int(value))
     return str(value).strip()

@@ -82,12 +82,19 @@ class Found:
     """Tells it from another of its name."""
 
 
-@dataclass(frozen=True, slots=True)
 class Objects:
     """Everything below an address, as a folder is everything below a path."""
 
-    where: Address
-    """The address."""
+    def __init__(self, where: Address) -> None:
+        """Find credentials; nothing is asked yet.
+
+        Raises:
+            StoreError: If they are missing.
+
+        """
+        self.where = where
+        with troubles(where, "read"):
+            self._service = _service(where)
 
     def store(self, group: str = "", *, read_only: bool = False) -> Store:
         """Return it, or a group in it, as zarr reads and writes it."""
@@ -119,7 +126,7 @@ class Objects:
         """
         with troubles(self.where, "read"):
             try:
-                found = obstore.get(_service(self.where), name)
+                found = obstore.get(self._service, name)
                 return Found(content=bytes(found.bytes()), version=_version(found.meta))
             except FileNotFoundError as error:
                 if re.search(_NO_BUCKET, str(error)):
@@ -134,7 +141,7 @@ class Objects:
 
         """
         with troubles(self.where, "write"):
-            obstore.put(_service(self.where), name, content)
+            obstore.put(self._service, name, content)
 
     def exchange(
         self, name: str, content: bytes, *, before: UpdateVersion | None
@@ -155,9 +162,8 @@ class Objects:
         """
         mode: PutMode = "create" if before is None else before
         with troubles(self.where, "write"):
-            service = _service(self.where)
             try:
-                return _version(obstore.put(service, name, content, mode=mode))
+                return _version(obstore.put(self._service, name, content, mode=mode))
             except (AlreadyExistsError, PreconditionError):
                 found = self.get(name)  # ours, where only the answer was lost
                 return found.version if found and found.content == content else None
@@ -180,7 +186,7 @@ class Objects:
 
         """
         with troubles(self.where, "read"):
-            return not any(obstore.list(_service(self.where)))
+            return not any(obstore.list(self._service))
 
     def clear(self, *, last: str) -> None:
         """Remove everything that is there, and after it what says whose it is.
@@ -191,9 +197,7 @@ class Objects:
         """
         with troubles(self.where, "write"):
             names = [
-                found["path"]
-                for some in obstore.list(_service(self.where))
-                for found in some
+                found["path"] for some in obstore.list(self._service) for found in some
             ]
             self._delete([name for name in names if name != last])
             self._delete([last])
@@ -201,7 +205,7 @@ class Objects:
     def _delete(self, names: list[str]) -> None:
         """Remove objects; some services mind if they are not there."""
         try:
-            obstore.delete(_service(self.where), names)
+            obstore.delete(self._service, names)
         except FileNotFoundError as error:
             if re.search(_NO_BUCKET, str(error)):
                 raise

@@ -311,7 +311,7 @@ def test_nothing_but_our_own_stores_is_ever_removed(
     others = ["some/s.zarr/photo.jpg", "some/s.zarr.old/zarr.json", "some/s.zarr2"]
     for name in others:
         obstore.put(server.store(), name, b'{"attributes": {}}')
-    with pytest.raises(StoreError, match="not a store made by mmearth"):
+    with pytest.raises(StoreError, match=r"not (a store )?made by mmearth"):
         open_sink(OUT, **how)  # type: ignore[arg-type]
     assert server.names() == sorted(others)
     obstore.delete(server.store(), others[0])

@@ -6,7 +6,7 @@ so that a product with the +1000 gives the very pixels of one without.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Self
 
@@ -62,7 +62,7 @@ class BandFilesSource(Source):
             product: What was found.
             options: What the user said about it.
             wanted: Bands to give, in order; None for all, by wavelength.
-            threads: Bands that are decoded at once.
+            threads: Threads that decode, each a file of its own, or a part of one.
 
         Raises:
             SceneError: If it cannot be read, or not as asked.
@@ -82,7 +82,9 @@ class BandFilesSource(Source):
             self._decide(options)
             workers = min(threads, len(self._bands))
             self._pool = closing.enter_context(ThreadPoolExecutor(workers))
-            self._threads_each = max(1, threads // workers)
+            pixels = [one.geobox.pixels for one in self._bands]
+            self._threads_each = threads_each(pixels, threads)
+            self._coarse_first = sorted(range(len(pixels)), key=pixels.__getitem__)
             self._closing = closing.pop_all()
 
     def _open_bands(self, closing: ExitStack, wanted: Sequence[str] | None) -> None:
@@ -196,23 +198,30 @@ class BandFilesSource(Source):
         """Return `dn_CHW`; what a pixel is does not depend on the window."""
         shape = (len(self._bands), window.height, window.width)
         dn_CHW = np.empty(shape, dtype=np.uint16)
-        bands = list(zip(self._bands, self._fits, dn_CHW, strict=True))
-        jobs = [self._pool.submit(self._decode, *band, window) for band in bands]
+        jobs = {  # so that coarse ones are resampled while the others are decoded
+            self._pool.submit(self._decode, n, dn_CHW[n], window): n
+            for n in self._coarse_first
+        }
         try:
-            for job, (_, fit, dn_HW) in zip(jobs, bands, strict=True):
-                native_HW = job.result()
+            for job in as_completed(jobs):
+                native_HW, n = job.result(), jobs[job]
                 if native_HW is not None:
-                    dn_HW[:] = bilinear(native_HW, fit, window, threads=self._threads)
+                    dn_CHW[n] = bilinear(
+                        native_HW, self._fits[n], window, threads=self._threads
+                    )
         finally:
             for job in jobs:
                 job.cancel()
         return dn_CHW
 
     def _decode(
-        self, one: OpenBand, fit: Fit, dn_HW: NDArray[np.uint16], window: Window
+        self, n: int, dn_HW: NDArray[np.uint16], window: Window
     ) -> NDArray[np.uint16] | None:
         """Return a band's own pixels; where they are at 10 m, fill them in instead."""
-        native_HW = one.native(window, fit, self._numbers, threads=self._threads_each)
+        fit = self._fits[n]
+        native_HW = self._bands[n].native(
+            window, fit, self._numbers, threads=self._threads_each[n]
+        )
         if not fit.same:
             return native_HW
         dn_HW[:] = native_HW
@@ -255,6 +264,20 @@ class BandFilesSource(Source):
     def __exit__(self, *exc: object) -> None:
         """Close the files."""
         self.close()
+
+
+def threads_each(pixels: Sequence[int], threads: int) -> list[int]:
+    """Return how many threads decode each band: its share of the pixels, rounded up.
+
+    A band at 10 m is a fifth of a product's pixels: with a thread a band, more threads
+    than five would wait for those four.
+
+    Args:
+        pixels: Of each band.
+        threads: Of all bands.
+
+    """
+    return [-(-threads * own // sum(pixels)) for own in pixels]
 
 
 def _check_quantification(product: Product, scale: float | None) -> None:

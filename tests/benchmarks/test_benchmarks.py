@@ -13,12 +13,14 @@ pytest.importorskip("torch", reason="the incumbent is eager PyTorch")
 from tests.benchmarks import (
     embed_against_incumbent,
     engines,
+    jpeg2000,
     precision_cost,
     pretrain_step,
     read_packed,
     seams,
     tiling_defaults,
 )
+from tests.helpers.data import needs_data
 from tests.helpers.mmearth_data import write_dataset
 
 
@@ -52,6 +54,16 @@ def test_seam_figures() -> None:
     assert (same.seam, same.error, same.near) == (1, 0, 0)
     assert [figures.blend for figures in cut.figures] == ["none", "linear", "cosine"]
     assert all(figures.near >= figures.error > 0 for figures in cut.figures)
+
+
+@needs_data
+def test_a_product_is_read_by_each_way(tmp_path: Path) -> None:
+    """All files of all bands, whichever way; none of the coarser copies."""
+    safe = jpeg2000.write_product(tmp_path, rows=120, cols=180)
+    assert len(jpeg2000.files_of(safe)) == 12
+    found = jpeg2000.measure(safe, threads=2, turns=1)
+    assert list(found) == ["once", "one by one", "ours"]
+    assert all(one.wall > 0 for one in found.values())
 
 
 def test_packed_and_published_are_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mmearth_infer.contract.bands import BANDS, L1C_BANDS, L2A_BANDS, MMEARTH_BANDS
 from mmearth_infer.grid.window import Window
+from mmearth_infer.read.bandfiles import threads_each
 from mmearth_infer.read.options import SceneOptions
 from mmearth_infer.read.source import open_source
 from mmearth_infer.seams import Scene
@@ -278,3 +279,24 @@ def test_reflectance_in_a_folder_needs_a_scale(tmp_path: Path) -> None:
     dn, _ = read_all(folder, SceneOptions(scale=10_000))
     expected, _ = read_all(write_folder(tmp_path / "dn", small_bands()))
     np.testing.assert_array_equal(dn, expected)
+
+
+@given(
+    pixels=st.lists(st.integers(1, 10**8), min_size=1, max_size=13),
+    threads=st.integers(1, 64),
+)
+def test_threads_are_shared_out_by_pixels(pixels: list[int], threads: int) -> None:
+    """Every band has one, none has more than all; all together have enough."""
+    each = threads_each(pixels, threads)
+    assert min(each) >= 1
+    assert max(each) <= threads
+    assert threads <= sum(each) < threads + len(pixels)
+    assert sorted(each) == [n for _, n in sorted(zip(pixels, each, strict=True))]
+
+
+def test_threads_of_a_product() -> None:
+    """10 m bands get more, where there are more threads than bands."""
+    pixels = [(60 // band.native_px_m) ** 2 for band in BANDS.values()]
+    assert set(threads_each(pixels, 2)) == {1}
+    sixteen = dict(zip(BANDS, threads_each(pixels, 16), strict=True))
+    assert (sixteen["B2"], sixteen["B5"], sixteen["B1"]) == (3, 1, 1)

@@ -66,6 +66,16 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert [record.step for record in histories[0]] == [1, 2, 3, 4]
 
 
+def test_a_run_out_of_time_keeps_what_it_has(
+    run_config: Callable[..., RunConfig],
+) -> None:
+    """It stops after a step, with a checkpoint and a validation, and can go on."""
+    stopped = pretrain(run_config(minutes=1e-9), quiet=True)
+    assert stopped.step == 1
+    assert stopped.losses
+    assert pretrain(run_config(resume=True, minutes=60.0), quiet=True).step == 4
+
+
 def test_training_changes_what_it_should(run_config: Callable[..., RunConfig]) -> None:
     """Every weight moves; a finished run resumed takes no step."""
     done = pretrain(run_config(), quiet=True)

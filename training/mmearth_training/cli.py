@@ -100,6 +100,11 @@ def _list_recipes(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     show_default=True,
     help="Steps between records of the training loss.",
 )
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop after this time, with a checkpoint; --resume goes on.",
+)
 @click.option("--plots", is_flag=True, help="Draw pictures at every validation.")
 @click.option(
     "--resume",

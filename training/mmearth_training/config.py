@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from mmearth_infer.errors import RecipeError
+from mmearth_training.data.augment import Augment
 from mmearth_training.losses import Weighting  # noqa: TC001 -- msgspec
 from mmearth_training.modalities import MODEL_BANDS, RGB_BANDS, choose_tasks
 from mmearth_training.model.decoder import (
@@ -25,6 +26,9 @@ from mmearth_training.model.decoder import (
 from mmearth_training.model.encoder import SIZES, EncoderConfig
 from mmearth_training.model.masking import count_visible
 from mmearth_training.model.mpmae import MpMaeConfig
+
+Loader = Literal["workers", "resident"]
+"""Processes that read tile by tile, or the whole data set on the device."""
 
 _HINT: Final = "docs/guides/pretrain.md lists the keys and what they mean"
 _RECIPES: Final = resources.files("mmearth_training") / "recipes"
@@ -45,6 +49,35 @@ class DataRecipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     crop_px: int = 112
     """Side of the random crop, the same for every pixel-level modality."""
+
+    looks: int = 1
+    """How often an epoch looks at each tile, each time at another crop."""
+
+    loader: Loader = "workers"
+    """Whether processes read tiles, or all lie in the memory of the device."""
+
+
+class AugmentRecipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How samples differ from the plain crop of the paper, which is the default."""
+
+    turn: bool = False
+    """Flip and turn by quarters."""
+
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """Least and largest side of what is looked at, in sides of a crop."""
+
+    gain: float = 0.0
+    """Standard deviation of the logarithm of a brightness common to all bands."""
+
+    band_gain: float = 0.0
+    """The same of each band by itself."""
+
+    band_offset: float = 0.0
+    """Standard deviation of what is added to a band, in those of its pixels."""
+
+    def settings(self) -> Augment:
+        """Return what makes samples so."""
+        return Augment(**msgspec.structs.asdict(self))
 
 
 class ModelRecipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,6 +175,9 @@ class Recipe(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     data: DataRecipe = msgspec.field(default_factory=DataRecipe)
     """Which data."""
+
+    augment: AugmentRecipe = msgspec.field(default_factory=AugmentRecipe)
+    """Which looks at them."""
 
     model: ModelRecipe = msgspec.field(default_factory=ModelRecipe)
     """Which network."""
@@ -277,6 +313,7 @@ def checked(recipe: Recipe) -> Recipe:
             hint="the paper crops 112 px from 128 px, and 56 px from 64 px",
         )
     _ = recipe.visible
+    _check_zoom(recipe)
     if optim.epochs < 1 or not 0 <= optim.warmup_epochs <= optim.epochs:
         raise RecipeError(
             f"{optim.warmup_epochs} warm-up epochs do not fit {optim.epochs} epochs",
@@ -289,6 +326,7 @@ def checked(recipe: Recipe) -> Recipe:
             hint="optim.batch is a multiple of optim.micro_batch times processes",
         )
     for name, value in (
+        ("data.looks", data.looks),
         ("optim.batch", optim.batch),
         ("optim.base_lr", optim.base_lr),
         ("save_every_epochs", recipe.save_every_epochs),
@@ -303,6 +341,9 @@ def checked(recipe: Recipe) -> Recipe:
     for name, value in (
         ("seed", recipe.seed),
         ("optim.weight_decay", optim.weight_decay),
+        ("augment.gain", recipe.augment.gain),
+        ("augment.band_gain", recipe.augment.band_gain),
+        ("augment.band_offset", recipe.augment.band_offset),
     ):
         if not 0 <= value < math.inf:
             raise RecipeError(f"{name} is {value}, which is below 0", hint=_HINT)
@@ -312,3 +353,14 @@ def checked(recipe: Recipe) -> Recipe:
             hint="the paper has 0.9 and 0.95",
         )
     return recipe
+
+
+def _check_zoom(recipe: Recipe) -> None:
+    """Refuse looks that no tile holds."""
+    (least, most), data = recipe.augment.zoom, recipe.data
+    if not 0 < least <= most < math.inf or most * data.crop_px > data.tile_px:
+        raise RecipeError(
+            f"augment.zoom is {least} to {most}, which takes a crop of {data.crop_px} "
+            f"px out of a tile of {data.tile_px} px",
+            hint="two numbers, the least first, in sides of a crop",
+        )

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mmearth_infer.errors import TrainingError
-from mmearth_training.modalities import MODALITIES
+from mmearth_training.modalities import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ def draw_losses(history: Sequence[Record]) -> Figure:
     patch for Sentinel-2 where patches are normalised.
 
     Raises:
-        TrainingError: If the history is empty, or a task is none of `MODALITIES`.
+        TrainingError: If the history is empty, or a task is none of `TASKS`.
 
     """
     _refuse_empty(history)
@@ -70,7 +70,7 @@ def draw_losses(history: Sequence[Record]) -> Figure:
         if not points:
             axes.text(0.5, 0.5, "no targets", transform=axes.transAxes, ha="center")
         axes.set_title(task or "all tasks", loc="left", fontsize=10, weight="bold")
-        unit = _ERRORS[MODALITIES[task].kind] if task else "weighted sum"
+        unit = _ERRORS[TASKS[task].kind] if task else "weighted sum"
         axes.set_ylabel(unit, fontsize=8)
     handles = {
         label: handle
@@ -95,7 +95,7 @@ def draw_uncertainties(history: Sequence[Record]) -> Figure:
 
     Raises:
         TrainingError: If the history is empty, its tasks weigh equally, or a task is
-            none of `MODALITIES`.
+            none of `TASKS`.
 
     """
     _refuse_empty(history)
@@ -108,7 +108,7 @@ def draw_uncertainties(history: Sequence[Record]) -> Figure:
         )
     groups: dict[str, list[str]] = {}
     for task in _in_order(task for record in learnt for task in record.log_vars):
-        groups.setdefault(MODALITIES[task].group, []).append(task)
+        groups.setdefault(TASKS[task].group, []).append(task)
     figure, panels = _panels(len(groups), _GROUP_COLUMNS, learnt, sharey=True)
     lines = {
         task: np.exp([record.log_vars.get(task, math.nan) for record in learnt])
@@ -210,13 +210,13 @@ def _spread(heights: Mapping[str, float]) -> dict[str, float]:
 def _in_order(tasks: Iterable[str]) -> tuple[str, ...]:
     """Return the tasks that occur, in the order of the table."""
     found = set(tasks)
-    unknown = sorted(found - set(MODALITIES))
+    unknown = sorted(found - set(TASKS))
     if unknown:
         raise TrainingError(
             f"the history names the task `{unknown[0]}`, which is no modality",
             hint="draw it with the version that wrote it",
         )
-    return tuple(task for task in MODALITIES if task in found)
+    return tuple(task for task in TASKS if task in found)
 
 
 def _refuse_empty(history: Sequence[Record]) -> None:

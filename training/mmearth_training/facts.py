@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mmearth_training.data.loader import Samples
+    from mmearth_training.data.loader import SampleSource
     from mmearth_training.history import Record
     from mmearth_training.run import RunConfig
 
 
 def describe(
     config: RunConfig,
-    samples: Samples,
+    samples: SampleSource,
     step: int,
     epoch: float,
     verdict: Record | None,
@@ -52,6 +52,7 @@ def describe(
             "epochs": recipe.optim.epochs,
             "steps": step,
             "mask_ratio": recipe.model.mask_ratio,
+            "looks": recipe.data.looks,
             "weighting": recipe.loss.weighting,
             "seed": recipe.seed,
         },

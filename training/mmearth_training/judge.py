@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmearth_training.curves import draw_losses, draw_uncertainties
-from mmearth_training.data.loader import held_out, iterate
+from mmearth_training.data.loader import held_out
 from mmearth_training.history import Record, read_history
 from mmearth_training.losses import names_of
 from mmearth_training.model.blocks import grn_alone
@@ -16,7 +16,8 @@ from mmearth_training.trivial import fit_trivial, trivial_losses
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mmearth_training.data.loader import Batch, Samples
+    from mmearth_training.data.batch import Batch
+    from mmearth_training.data.loader import SampleSource
     from mmearth_training.history import Split
     from mmearth_training.model.mpmae import MpMae
     from mmearth_training.run import RunConfig
@@ -33,7 +34,9 @@ PICTURED_TILES = 3
 class Judge:
     """Compares the model with the trivial predictor on held-out tiles."""
 
-    def __init__(self, config: RunConfig, samples: Samples, trainer: Trainer) -> None:
+    def __init__(
+        self, config: RunConfig, samples: SampleSource, trainer: Trainer
+    ) -> None:
         """Keep what is compared; the trivial predictor is fitted when first needed."""
         self._config, self._samples, self._trainer = config, samples, trainer
         self._rows = samples.folder.splits["val"]
@@ -59,7 +62,7 @@ class Judge:
         folder.mkdir(exist_ok=True)
         rows = self._rows[:: max(1, len(self._rows) // PICTURED_TILES)]
         keys = held_out(rows[:PICTURED_TILES], PICTURED_TILES)
-        (batch,) = iterate(self._samples, keys, workers=0)
+        (batch,) = self._samples.batches(keys, workers=0)
         model, device = self._trainer.model, self._trainer.world.device
         with grn_alone(model):  # the other processes do not draw
             samples = reconstruct(
@@ -77,7 +80,7 @@ class Judge:
 
     def _batches(self, rows: tuple[int, ...]) -> Iterator[Batch]:
         keys = held_out(rows, self._config.recipe.optim.micro_batch)
-        return iterate(self._samples, keys, workers=self._config.workers)
+        return self._samples.batches(keys, workers=self._config.workers)
 
 
 def make_record(  # noqa: PLR0913, PLR0917 -- one a field

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,15 +19,17 @@ from mmearth_training.checkpoint import (
     restore,
     write_checkpoint,
 )
+from mmearth_training.data.batch import SampleConfig
 from mmearth_training.data.folder import check_folder, open_folder, statistics_of
 from mmearth_training.data.layout import LEVELS
-from mmearth_training.data.loader import SampleConfig, Samples, Schedule, iterate
+from mmearth_training.data.loader import Samples, Schedule
+from mmearth_training.data.resident import ResidentSamples
 from mmearth_training.data.standardise import open_standardiser
 from mmearth_training.distributed import World, join_world
 from mmearth_training.facts import describe
 from mmearth_training.history import truncate_history
 from mmearth_training.judge import Judge, make_record
-from mmearth_training.modalities import INPUT
+from mmearth_training.modalities import INDICES, INPUT
 from mmearth_training.model.blocks import GRN
 from mmearth_training.model.mpmae import MpMae
 from mmearth_training.optim import build_optimizer, build_scheduler
@@ -38,8 +42,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mmearth_infer.contract.bands import ProductLevel
+    from mmearth_training.data.batch import Batch
     from mmearth_training.data.folder import DataFolder
-    from mmearth_training.data.loader import Batch
+    from mmearth_training.data.loader import SampleSource
     from mmearth_training.run import RunConfig
 
 
@@ -79,7 +84,7 @@ def pretrain(config: RunConfig, *, quiet: bool = False) -> Pretrained:
     check_data(config, folder)
     with join_world(config.device) as world:
         schedule = plan_steps(config, folder, world)
-        samples = open_samples(config, folder)
+        samples = open_samples(config, folder, world.device)
         trainer = build(config, world)
         done = enter_folder(config, folder, world)
         if last := last_checkpoint(config):
@@ -104,7 +109,7 @@ def pretrain(config: RunConfig, *, quiet: bool = False) -> Pretrained:
 def train(  # noqa: PLR0913 -- everything comes together here
     config: RunConfig,
     schedule: Schedule,
-    samples: Samples,
+    samples: SampleSource,
     trainer: Trainer,
     watch: Watch,
     *,
@@ -122,13 +127,15 @@ def train(  # noqa: PLR0913 -- everything comes together here
     )
     keys = schedule.micro_batches(done, rank=world.rank, processes=world.size)
     pin = world.device.type == "cuda"
-    with closing(iterate(samples, keys, workers=config.workers, pin=pin)) as batches:
+    ends_s = time.monotonic() + 60 * (config.minutes or math.inf)
+    with closing(samples.batches(keys, workers=config.workers, pin=pin)) as batches:
         for number in range(done + 1, stop + 1):
             lr = float(scheduler.get_last_lr()[0])
             losses = trainer.step(take(batches, a_step), number)
             scheduler.step()
             watch.saw(number, recipe.optim.batch, losses)
             epoch, at_end = number / a_epoch, number == stop
+            at_end = at_end or is_late(config, world, ends_s)
             if number % config.log_every == 0 or at_end:
                 record = make_record(model, number, epoch, "train", losses, {})
                 watch.record(record, lr=lr)
@@ -144,7 +151,17 @@ def train(  # noqa: PLR0913 -- everything comes together here
                 watch.show(verdict, losses)
                 if config.plots:
                     judge.draw(watch, number)
+            if at_end:
+                break
     world.wait()
+
+
+def is_late(config: RunConfig, world: World, ends_s: float) -> bool:
+    """Tell whether the time is up; all processes agree."""
+    if config.minutes is None:
+        return False
+    late = torch.tensor(float(time.monotonic() > ends_s), device=world.device)
+    return bool(world.sum(late))
 
 
 def plan_steps(config: RunConfig, folder: DataFolder, world: World) -> Schedule:
@@ -163,6 +180,7 @@ def plan_steps(config: RunConfig, folder: DataFolder, world: World) -> Schedule:
         batch=optim.batch,
         micro_batch=optim.micro_batch,
         epochs=optim.epochs,
+        looks=config.recipe.data.looks,
     )
 
 
@@ -178,25 +196,34 @@ def enter_folder(config: RunConfig, folder: DataFolder, world: World) -> int:
     return done
 
 
-def open_samples(config: RunConfig, folder: DataFolder) -> Samples:
-    """Return what makes batches of the data set."""
+def open_samples(
+    config: RunConfig, folder: DataFolder, device: torch.device | None = None
+) -> SampleSource:
+    """Return what makes batches of the data set, on a device where it is resident."""
     recipe = config.recipe
-    return Samples(
-        folder=folder,
-        config=SampleConfig(
-            tasks=recipe.tasks,
-            crop_px=recipe.data.crop_px,
-            patches=recipe.patches,
-            visible=recipe.visible,
-            seed=recipe.seed,
-        ),
-        standardise=open_standardiser(
-            folder,
-            names=recipe.tasks,
-            bands=recipe.bands,
-            levels=levels_of(folder, recipe.bands),
-        ),
+    sample = SampleConfig(
+        tasks=recipe.tasks,
+        bands=recipe.bands,
+        crop_px=recipe.data.crop_px,
+        patches=recipe.patches,
+        visible=recipe.visible,
+        seed=recipe.seed,
+        augment=recipe.augment.settings(),
     )
+    standardise = open_standardiser(
+        folder,
+        names=sample.stored,
+        bands=recipe.bands,
+        levels=levels_of(folder, recipe.bands),
+    )
+    if recipe.data.loader == "resident":
+        return ResidentSamples(
+            folder=folder,
+            config=sample,
+            standardise=standardise,
+            device=device or torch.device("cpu"),
+        )
+    return Samples(folder=folder, config=sample, standardise=standardise)
 
 
 def check_data(config: RunConfig, folder: DataFolder) -> None:
@@ -207,12 +234,13 @@ def check_data(config: RunConfig, folder: DataFolder) -> None:
 
     """
     recipe = config.recipe
-    names = tuple(dict.fromkeys((INPUT, *recipe.tasks)))
-    tile_px = check_folder(folder, names)
-    if tile_px < recipe.data.crop_px:
+    read = (INPUT, *(name for name in recipe.tasks if name != INDICES.name))
+    tile_px = check_folder(folder, tuple(dict.fromkeys(read)))
+    most_px = recipe.data.crop_px * recipe.augment.zoom[1]
+    if tile_px < most_px:
         raise DataError(
-            f"the tiles of `{folder.name}` have {tile_px} px, and the recipe crops "
-            f"{recipe.data.crop_px} px",
+            f"the tiles of `{folder.name}` have {tile_px} px, and the recipe looks at "
+            f"{most_px:g} px",
             hint="take a recipe for this size of tile",
         )
 
@@ -248,6 +276,8 @@ def build(config: RunConfig, world: World) -> Trainer:
         torch.manual_seed(recipe.seed)
         model = MpMae(recipe.network(), backend=config.backend)
     model.to(world.device)
+    if world.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
     for module in model.encoder.modules():
         if isinstance(module, GRN):
             module.sync = recipe.optim.sync_grn and world.size > 1

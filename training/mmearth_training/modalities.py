@@ -210,6 +210,26 @@ MODALITIES: Final[Mapping[str, Modality]] = MappingProxyType(
 INPUT: Final = "sentinel2"
 """The modality the encoder sees."""
 
+INDEX_BANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {"NDVI": ("B8", "B4"), "NDWI": ("B3", "B8"), "NBR": ("B8", "B12")}
+)
+"""Normalised differences of vegetation, open water and burn: which bands."""
+
+INDICES: Final = Modality(
+    name="indices",
+    level="pixel",
+    kind="continuous",
+    channels=tuple(INDEX_BANDS),
+    dtype="float32",
+    group="optical",
+)
+"""A task that no file holds: computed from the input when samples are made."""
+
+TASKS: Final[Mapping[str, Modality]] = MappingProxyType(
+    {**MODALITIES, INDICES.name: INDICES}
+)
+"""Everything that can be learnt, by name."""
+
 
 def _level(level: Level) -> tuple[str, ...]:
     return tuple(m.name for m in _TABLE if m.name == INPUT or m.level == level)
@@ -247,10 +267,10 @@ def choose_tasks(chosen: str | Sequence[str]) -> tuple[str, ...]:
                 hint=f"choose one of {', '.join(SETS)}, or list modalities",
             )
         return SETS[chosen]
-    unknown = [name for name in chosen if name not in MODALITIES]
+    unknown = [name for name in chosen if name not in TASKS]
     if unknown or not chosen:
         raise RecipeError(
             f"`{unknown[0]}` is no modality" if unknown else "no task is chosen",
-            hint=f"the modalities are {', '.join(MODALITIES)}",
+            hint=f"the modalities are {', '.join(TASKS)}",
         )
-    return tuple(name for name in MODALITIES if name in chosen)
+    return tuple(name for name in TASKS if name in chosen)

@@ -15,10 +15,10 @@ from matplotlib.colors import to_rgb
 
 from mmearth_infer.errors import TrainingError
 from mmearth_training.modalities import (
-    MODALITIES,
     MODEL_BANDS,
     RGB_BANDS,
     STORED_BANDS,
+    TASKS,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ _SHOWN: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
         ),
         "aster": (("elevation",),),
         "canopy_height_eth": (("height",),),
+        "indices": (("NDVI",),),
     }
 )
 """Channels shown of each task; the first of these sets that the target has values of.
@@ -76,7 +77,7 @@ class Reconstruction:
     """A pixel-level task on one sample: what was there, and what was predicted."""
 
     task: str
-    """Name of the task in `MODALITIES`."""
+    """Name of the task in `TASKS`."""
 
     target: NDArray[np.float32]
     """`(C, H, W)` standardised, `(H, W)` class numbers from 0; NaN where missing."""
@@ -92,9 +93,9 @@ class Reconstruction:
 
     def __post_init__(self) -> None:
         """Refuse tasks without pixels, and shapes that do not match."""
-        modality = MODALITIES.get(self.task)
+        modality = TASKS.get(self.task)
         if modality is None or modality.level != "pixel":
-            known = (m.name for m in MODALITIES.values() if m.level == "pixel")
+            known = (m.name for m in TASKS.values() if m.level == "pixel")
             raise TrainingError(
                 f"`{self.task}` has no pixels to draw",
                 hint=f"pixel-level tasks are {', '.join(known)}",
@@ -116,7 +117,7 @@ class Reconstruction:
             return self.channels
         if self.task == "sentinel2":
             return _BANDS.get(len(self.target), STORED_BANDS)
-        return MODALITIES[self.task].channels
+        return TASKS[self.task].channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,7 @@ def make_pictures(reconstruction: Reconstruction) -> Pictures:
 
     """
     hidden_HW1 = reconstruction.hidden_HW[..., None]
-    if MODALITIES[reconstruction.task].kind == "categorical":
+    if TASKS[reconstruction.task].kind == "categorical":
         target, prediction = reconstruction.target, reconstruction.prediction
         target_HW3 = _paint(target, reconstruction.task)
         prediction_HW3 = _paint(prediction, reconstruction.task)

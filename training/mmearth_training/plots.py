@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from mmearth_infer.errors import TrainingError
 from mmearth_training.curves import draw_losses, draw_uncertainties
-from mmearth_training.modalities import MODALITIES
+from mmearth_training.modalities import TASKS
 from mmearth_training.pictures import (
     HIDDEN,
     MISSING,
@@ -122,7 +122,7 @@ def _swatches(found: Mapping[str, set[int]]) -> list[Artist]:
     for task, classes in found.items():
         if classes:
             swatches.append(Patch(alpha=0, label=f"\n{task}"))
-            names, palette = MODALITIES[task].channels, PALETTES[task]
+            names, palette = TASKS[task].channels, PALETTES[task]
             swatches += [
                 Patch(fc=palette[n], ec=_GREY, lw=0.5, label=names[n])
                 for n in sorted(classes)

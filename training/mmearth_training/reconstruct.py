@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from mmearth_training.data.loader import Batch
+    from mmearth_training.data.batch import Batch
     from mmearth_training.modalities import Modality
     from mmearth_training.model.mpmae import MpMae
 

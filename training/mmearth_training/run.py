@@ -70,6 +70,9 @@ class RunConfig:
     overwrite: bool = False
     """Remove a run that is there."""
 
+    minutes: float | None = None
+    """Stop after this time as if interrupted, with a checkpoint."""
+
     stop_after: int | None = None
     """Stop after this many steps as if interrupted, with a checkpoint; for tests."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch.optim import AdamW
 
-    from mmearth_training.data.loader import Batch
+    from mmearth_training.data.batch import Batch
     from mmearth_training.distributed import World
     from mmearth_training.model.mpmae import MpMae
     from mmearth_training.run import Precision

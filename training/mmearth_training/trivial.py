@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmearth_training.losses import MISSING_CLASS, mean_error, task_error
-from mmearth_training.modalities import MODALITIES
+from mmearth_training.modalities import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
-    from mmearth_training.data.loader import Batch
+    from mmearth_training.data.batch import Batch
     from mmearth_training.model.mpmae import MpMae
 
 
@@ -53,7 +53,7 @@ def fit_trivial(model: MpMae, batches: Iterable[Batch]) -> dict[str, Tensor]:
             counts[task.name] = counts.get(task.name, 0) + count
     said = {}
     for name, total in sums.items():
-        if MODALITIES[name].kind == "categorical":
+        if TASKS[name].kind == "categorical":
             said[name] = ((total + 1) / (total + 1).sum()).log().float()
         else:
             said[name] = mean_error(total, counts[name]).float()
@@ -75,7 +75,7 @@ def trivial_losses(
                 prediction = said[task.name].repeat(target.shape[-1] // channels)
                 prediction = prediction.expand_as(target)
             error, count = task_error(task, prediction, target)
-            totals[task.name] += torch.stack((error.double(), count.double()))
+            totals[task.name] += torch.stack((error.double(), count.double())).cpu()
     return {
         name: float(total[0] / total[1]) if total[1] else float("nan")
         for name, total in totals.items()

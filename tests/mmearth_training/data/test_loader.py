@@ -89,6 +89,20 @@ def test_samples_do_not_depend_on_the_processes(
     assert len(set(epoch)) == len(epoch) == len(rows) // 6 * 6
 
 
+def test_an_epoch_of_several_looks_holds_every_one_once() -> None:
+    """Each row as often as it is looked at, no look twice in the whole run."""
+    schedule = Schedule(
+        rows=(3, 5, 8), seed=1, batch=4, micro_batch=4, epochs=2, looks=4
+    )
+    assert schedule.steps == 6
+    keys = [key for keys in schedule.micro_batches(0) for key in keys]
+    assert {(key.row, key.epoch) for key in keys} == {
+        (row, look) for row in (3, 5, 8) for look in range(8)
+    }
+    assert {key.epoch for key in keys[:12]} == {0, 1, 2, 3}
+    assert len(keys) == 24
+
+
 def test_an_epoch_holds_every_row_once() -> None:
     assert sorted(epoch_order(range(50), seed=0, epoch=1)) == [*range(50)]
     first, second = (list(epoch_order(range(50), seed=0, epoch=e)) for e in (0, 1))

@@ -31,7 +31,8 @@ class Key:
     """Row of the tile in its file."""
 
     epoch: int | None
-    """Epoch of training; None for validation, where a tile always looks the same."""
+    """Epoch of training, counted on where an epoch looks at a tile several times; None
+    for validation, where it always looks the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

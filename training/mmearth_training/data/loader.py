@@ -8,87 +8,45 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmearth_infer.errors import DataError, MMEarthError
+from mmearth_training.data.augment import PLAIN, Looks
+from mmearth_training.data.batch import Batch, SampleConfig, assemble, look_at
 from mmearth_training.data.draws import Key, draw_look, epoch_order
 from mmearth_training.data.layout import reason
 from mmearth_training.data.standardise import Standardiser, crop
-from mmearth_training.modalities import INPUT, MODALITIES
-from mmearth_training.model.masking import Mask
+from mmearth_training.modalities import MODALITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from mmearth_training.data.folder import DataFolder
     from mmearth_training.data.tiles import Tiles
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Samples on their way to the model."""
-
-    x_NBhw: Tensor
-    """Standardised Sentinel-2, missing pixels 0."""
-
-    targets: Mapping[str, Tensor]
-    """A task: `(N, C, h, w)` or `(N, C)` with NaN, `(N, h, w)` or `(N,)` with -1."""
-
-    visible_NV: Tensor
-    """Patches the encoder sees."""
-
-    hidden_NU: Tensor
-    """All others."""
-
-    def __len__(self) -> int:
-        """Samples."""
-        return len(self.x_NBhw)
+class SampleSource(Protocol):
+    """Makes batches out of keys."""
 
     @property
-    def mask(self) -> Mask:
-        """What the encoder sees."""
-        return Mask(self.visible_NV, self.hidden_NU)
+    def folder(self) -> DataFolder:
+        """The data set."""
+        ...
 
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device; copies run beside the host's work."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+    @property
+    def standardise(self) -> Standardiser:
+        """Its statistics."""
+        ...
 
-    def pin_memory(self) -> Batch:
-        """Return the batch in memory that a GPU can copy from by itself."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Any) -> Batch:  # noqa: ANN401 -- Tensor to Tensor
-        return Batch(
-            x_NBhw=change(self.x_NBhw),
-            targets={name: change(value) for name, value in self.targets.items()},
-            visible_NV=change(self.visible_NV),
-            hidden_NU=change(self.hidden_NU),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleConfig:
-    """What a sample is."""
-
-    tasks: tuple[str, ...]
-    """Names of the tasks."""
-
-    crop_px: int
-    """Side of a crop."""
-
-    patches: int
-    """Patches of a crop."""
-
-    visible: int
-    """How many of them the encoder sees."""
-
-    seed: int
-    """Seed of the run."""
+    def batches(
+        self, keys: Iterator[list[Key]], *, workers: int, pin: bool = False
+    ) -> Generator[Batch]:
+        """Yield the batches of some keys, in order."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,10 +93,17 @@ class Samples(Dataset[Any]):
         if self.tiles is None or self.opened_by != os.getpid():
             self.tiles, self.opened_by = self.folder.open(), os.getpid()
         config, rows = self.config, [key.row for key in keys]
-        names = tuple(dict.fromkeys((INPUT, *config.tasks)))
-        stored = self.tiles.read(rows, names)
+        stored = self.tiles.read(rows, config.stored)
         levels = self.tiles.levels(rows)
-        looks = [
+        numbers = self.standardise.numbers(levels)
+        if config.augment != PLAIN:
+            tiles = {
+                name: torch.from_numpy(self.standardise(name, values, levels))
+                for name, values in stored.items()
+            }
+            looks = Looks.of(keys, seed=config.seed, device=torch.device("cpu"))
+            return look_at(tiles, numbers, looks, config)
+        looks_N = [
             draw_look(
                 key,
                 seed=config.seed,
@@ -148,22 +113,28 @@ class Samples(Dataset[Any]):
             )
             for key in keys
         ]
-        learnt = {}
-        for name in names:
-            values = stored[name]
+        cropped = {}
+        for name, values in stored.items():
             if MODALITIES[name].level == "pixel":
-                values = crop(values, looks, config.crop_px)
-            learnt[name] = torch.from_numpy(self.standardise(name, values, levels))
-        visible_NV = np.stack([look.visible_V for look in looks])
+                values = crop(values, looks_N, config.crop_px)  # noqa: PLW2901
+            cropped[name] = torch.from_numpy(self.standardise(name, values, levels))
+        visible_NV = np.stack([look.visible_V for look in looks_N])
         hidden_NP = np.ones((len(keys), config.patches), bool)
         np.put_along_axis(hidden_NP, visible_NV, values=False, axis=1)
         hidden_NU = np.nonzero(hidden_NP)[1].reshape(len(keys), -1)
-        return Batch(
-            x_NBhw=torch.nan_to_num(learnt[INPUT], nan=0.0),
-            targets={name: learnt[name] for name in config.tasks},
-            visible_NV=torch.from_numpy(visible_NV),
-            hidden_NU=torch.from_numpy(hidden_NU),
+        return assemble(
+            cropped,
+            numbers,
+            torch.from_numpy(visible_NV),
+            torch.from_numpy(hidden_NU),
+            config,
         )
+
+    def batches(
+        self, keys: Iterator[list[Key]], *, workers: int, pin: bool = False
+    ) -> Generator[Batch]:
+        """Yield the batches of some keys; see `iterate`."""
+        return iterate(self, keys, workers=workers, pin=pin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +160,9 @@ class Schedule:
     epochs: int
     """Passes over the rows; what does not fill a batch is left out."""
 
+    looks: int = 1
+    """How often an epoch looks at each row, each time in another way."""
+
     def __post_init__(self) -> None:
         """Refuse fewer samples than a batch.
 
@@ -196,16 +170,21 @@ class Schedule:
             DataError: Naming both.
 
         """
-        if len(self.rows) < self.batch:
+        if self.samples < self.batch:
             raise DataError(
                 f"{len(self.rows)} training tiles do not fill a batch of {self.batch}",
-                hint="lower optim.batch with --batch",
+                hint="lower optim.batch with --batch, or raise data.looks",
             )
+
+    @property
+    def samples(self) -> int:
+        """Samples of an epoch."""
+        return len(self.rows) * self.looks
 
     @property
     def steps_an_epoch(self) -> int:
         """Steps of the optimiser in an epoch."""
-        return len(self.rows) // self.batch
+        return self.samples // self.batch
 
     @property
     def steps(self) -> int:
@@ -220,14 +199,19 @@ class Schedule:
         for step in range(start, self.steps):
             epoch, number = divmod(step, self.steps_an_epoch)
             if step == start or number == 0:
-                order = epoch_order(self.rows, seed=self.seed, epoch=epoch)
-            rows = order[number * self.batch : (number + 1) * self.batch]
+                order = epoch_order(range(self.samples), seed=self.seed, epoch=epoch)
+            places = order[number * self.batch : (number + 1) * self.batch]
             for first in range(0, self.batch, together):
                 own = first + rank * self.micro_batch
                 yield [
-                    Key(row=int(row), epoch=epoch)
-                    for row in rows[own : own + self.micro_batch]
+                    self._key(int(place), epoch)
+                    for place in places[own : own + self.micro_batch]
                 ]
+
+    def _key(self, place: int, epoch: int) -> Key:
+        """Return the look at a place of an epoch."""
+        look, number = divmod(place, len(self.rows))
+        return Key(row=self.rows[number], epoch=epoch * self.looks + look)
 
 
 def held_out(rows: Sequence[int], batch: int) -> Iterator[list[Key]]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from mmearth_training.data.batch import Numbers
 from mmearth_training.data.folder import statistics_of
 from mmearth_training.losses import MISSING_CLASS
 from mmearth_training.modalities import INPUT, MODALITIES, STORED_BANDS
@@ -38,6 +40,14 @@ class Standardiser:
 
     others: Mapping[str, Statistics]
     """Statistics of the other continuous modalities."""
+
+    def numbers(self, levels: Sequence[ProductLevel]) -> Numbers:
+        """Return what standardises Sentinel-2, sample by sample."""
+        chosen = [self.optical[level] for level in levels]
+        return Numbers(
+            mean_NB=torch.tensor([one.mean for one in chosen], dtype=torch.float32),
+            std_NB=torch.tensor([one.std for one in chosen], dtype=torch.float32),
+        )
 
     def __call__(
         self,

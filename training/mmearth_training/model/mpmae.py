@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmearth_training.losses import TaskWeights, Weighting, hidden_target, task_error
-from mmearth_training.modalities import INPUT, MODALITIES
+from mmearth_training.modalities import INPUT, TASKS
 from mmearth_training.model.decoder import Decoder, DecoderConfig
 from mmearth_training.model.encoder import Encoder, EncoderConfig
 from mmearth_training.model.sparse import BackendName, open_backend, to_map
@@ -51,7 +51,7 @@ class MpMaeConfig:
 
     def channels(self, task: str) -> int:
         """Return the channels or classes of a task."""
-        return self.encoder.bands if task == INPUT else MODALITIES[task].width
+        return self.encoder.bands if task == INPUT else TASKS[task].width
 
 
 class MpMae(nn.Module):
@@ -71,7 +71,7 @@ class MpMae(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.tasks = tuple(MODALITIES[name] for name in config.tasks)
+        self.tasks = tuple(TASKS[name] for name in config.tasks)
         self.encode = open_backend(backend)
         self.encoder = Encoder(config.encoder)
         self.decoder = Decoder(
@@ -115,7 +115,7 @@ class MpMae(nn.Module):
 
     def target(self, name: str, target: Tensor, mask: Mask) -> Tensor:
         """Return a target in the shape of its prediction."""
-        task = MODALITIES[name]
+        task = TASKS[name]
         if task.level == "image":
             return target
         if self.config.missing_as_mean and task.kind == "continuous":

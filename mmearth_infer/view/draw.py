@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from affine import Affine
 
+from mmearth_infer.disk import check_files, check_suffix
 from mmearth_infer.view.basis import (
     COLOURS,
     fit_basis,
@@ -18,7 +19,6 @@ from mmearth_infer.view.basis import (
 from mmearth_infer.view.blocks import block_means
 from mmearth_infer.view.click import check_display, click_place
 from mmearth_infer.view.colours import paint_ramp, paint_rgb
-from mmearth_infer.view.output import check_files, check_suffix
 from mmearth_infer.view.picture import SUFFIXES, files_of, write_picture
 from mmearth_infer.view.sample import SAMPLE_CELLS
 from mmearth_infer.view.similarity import cosine, find_cell, unit_vector

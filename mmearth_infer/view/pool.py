@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mmearth_infer.disk import file_beside
+from mmearth_infer.disk import check_files, check_suffix, file_beside
 from mmearth_infer.errors import MissingExtraError, StoreError
 from mmearth_infer.view.blocks import block_sums
-from mmearth_infer.view.output import check_files, check_suffix
 from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mmearth_infer.disk import file_beside
+from mmearth_infer.disk import check_files, file_beside
 from mmearth_infer.view.acquired import acquired, stac_time
 from mmearth_infer.view.footprint import footprint
-from mmearth_infer.view.output import check_files
 from mmearth_infer.write.address import on_disk
 from mmearth_infer.write.conventions import crs_wkt
 from mmearth_infer.write.encode import NODATA_INT8

@@ -33,13 +33,30 @@ def read_geobox(dataset: DatasetReader, *, source: str) -> GeoBox:
             f"`{source}` has no coordinate reference system",
             hint="set it with `rio edit-info --crs EPSG:32632` or `gdal_edit -a_srs`",
         )
-    if not (dataset.crs.is_projected or dataset.crs.is_geographic):
+    box = GeoBox(
+        crs=dataset.crs,
+        transform=dataset.transform,
+        height=dataset.height,
+        width=dataset.width,
+    )
+    check_grid(box, source=source)
+    return box
+
+
+def check_grid(box: GeoBox, *, source: str) -> None:
+    """Refuse a grid that lies nowhere on Earth, or is not north-up.
+
+    Raises:
+        SceneError: Saying how.
+
+    """
+    if not (box.crs.is_projected or box.crs.is_geographic):
         raise SceneError(
             f"the CRS of `{source}` is neither projected nor geographic, so that "
             "nothing says where on Earth it lies",
             hint="set the CRS it really has, or bring it to one with `rio warp`",
         )
-    transform = dataset.transform
+    transform = box.transform
     if transform.b or transform.d:
         raise SceneError(
             f"`{source}` is rotated: its transform has {transform.b:g} and "
@@ -60,12 +77,6 @@ def read_geobox(dataset: DatasetReader, *, source: str) -> GeoBox:
             f"{-transform.e:g} high",
             hint="give it a proper transform, or warp it with `rio warp`",
         )
-    return GeoBox(
-        crs=dataset.crs,
-        transform=transform,
-        height=dataset.height,
-        width=dataset.width,
-    )
 
 
 def check_resolution(geobox: GeoBox, *, allow: bool, source: str) -> tuple[str, ...]:

@@ -5,9 +5,8 @@ RUN/run.json  history.jsonl  checkpoints/  scores.json  map.png
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 -- a field's type
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +66,10 @@ def identity(
     config: FinetuneConfig, tiles: LabelledTiles, start: EncoderCheckpoint | None
 ) -> dict[str, Any]:
     """Return what must not change between the parts of one run."""
-    options = json.dumps(asdict(config.options), sort_keys=True)
-    return {
-        "recipe": msgspec.to_builtins(config.recipe),
+    this = {
+        "recipe": config.recipe,
         "tiles": tiles.digest,
-        "options": hashlib.sha256(options.encode()).hexdigest(),
         "encoder": start.sha256 if start else None,
     }
+    plain: dict[str, Any] = json.loads(msgspec.json.encode(this))  # as it will be read
+    return plain

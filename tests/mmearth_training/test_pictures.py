@@ -161,7 +161,8 @@ def test_a_task_without_pixels_is_refused() -> None:
     zeros = np.zeros((2, 2), np.float32)
     with pytest.raises(TrainingError, match="`era5` has no pixels to draw") as caught:
         Reconstruction(task="era5", target=zeros, prediction=zeros, hidden_HW=zeros > 0)
-    assert caught.value.hint == f"pixel-level tasks are {', '.join(TASKS)}"
+    pixels = ", ".join([*TASKS, "indices"])
+    assert caught.value.hint == f"pixel-level tasks are {pixels}"
 
 
 def test_shapes_that_do_not_match_are_refused() -> None:

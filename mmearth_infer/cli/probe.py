@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mmearth_infer.cli.options import json_option, verbosity
+from mmearth_infer.cli.options import json_option, store_argument, verbosity
 from mmearth_infer.cli.probe_fit import fit_command
 from mmearth_infer.cli.steps import steps_progress
 from mmearth_infer.errors import MissingExtraError
@@ -47,7 +47,7 @@ probe.add_command(fit_command)
 
 
 @probe.command(name="apply")
-@click.argument("store", type=click.Path(path_type=Path))
+@store_argument
 @probe_option
 @click.option(
     "-o",

@@ -13,6 +13,7 @@ from mmearth_infer.cli.options import json_option, store_stage_option, verbosity
 from mmearth_infer.cli.steps import steps_progress
 from mmearth_infer.contract.probe import ProbeKind
 from mmearth_infer.errors import MissingExtraError
+from mmearth_infer.write.address import locate
 
 if TYPE_CHECKING:
     from mmearth_infer.probe.fit import Fitted
@@ -50,6 +51,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg]  # no type of its own b
     nargs=-1,
     required=True,
     type=click.Path(path_type=Path),
+    callback=lambda _context, _parameter, paths: tuple(map(locate, paths)),
     metavar="STORE...",
 )
 @click.option(

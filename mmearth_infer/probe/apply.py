@@ -15,6 +15,7 @@ import numpy as np
 from mmearth_infer.contract.classes import NODATA_CLASS
 from mmearth_infer.disk import check_files, check_suffix
 from mmearth_infer.probe.probe_file import open_probe
+from mmearth_infer.write.classes import ClassEncoding, ShareEncoding
 from mmearth_infer.write.map_cog import class_map, share_map
 from mmearth_infer.write.open_store import open_store
 
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from mmearth_infer.write.address import Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyConfig:
     """A run of `mmearth probe apply`."""
 
-    store: Path
-    """A finished store."""
+    store: str | Where
+    """A finished store: a path, or an address."""
 
     probe: Path
     """The probe."""
@@ -109,7 +110,9 @@ def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> M
         "MMEARTH_MODEL_DIGEST": embedding.model_digest,
         "MMEARTH_PROBE_DIGEST": f"sha256:{probe.digest}",
     }
-    windows = list(embedding.chunks())
+    as_class = ClassEncoding(classes=manifest.classes)
+    as_shares = ShareEncoding(classes=manifest.classes)
+    classes, windows = len(manifest.classes), list(embedding.chunks())
     with ExitStack() as stack:
         write_classes = stack.enter_context(
             class_map(config.out, box, manifest.classes, tags)
@@ -120,16 +123,12 @@ def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> M
         for done, window in enumerate(windows, start=1):
             features_Dhw = embedding.read(window)
             finite_hw = np.isfinite(features_Dhw).all(axis=0)
-            logits_NK = probe.logits(features_Dhw[:, finite_hw].T)
-            class_hw = np.full(finite_hw.shape, NODATA_CLASS, dtype=np.uint8)
-            class_hw[finite_hw] = logits_NK.argmax(axis=1)
+            logits_Khw = np.full((classes, *finite_hw.shape), np.nan, np.float32)
+            logits_Khw[:, finite_hw] = probe.logits(features_Dhw[:, finite_hw].T).T
+            (class_hw,), _ = as_class.encode(logits_Khw)
             write_classes(class_hw, window)
             if write_shares:
-                share_Khw = np.full(
-                    (len(manifest.classes), *finite_hw.shape), np.nan, np.float32
-                )
-                share_Khw[:, finite_hw] = softmax(logits_NK).T
-                write_shares(share_Khw, window)
+                write_shares(as_shares.encode(logits_Khw)[0], window)
             counts += np.bincount(class_hw.ravel(), minlength=len(counts))
             tell("cells", done, len(windows))
     km2 = box.square_km / box.pixels
@@ -142,10 +141,3 @@ def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> M
         square_km={name: round(count * km2, 4) for name, count in cells.items()},
         without_data=int(counts[NODATA_CLASS]),
     )
-
-
-def softmax(logits_NK: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities that logits stand for; each row's sum is 1."""
-    raised_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
-    shares_NK: NDArray[np.float32] = raised_NK / raised_NK.sum(axis=1, keepdims=True)
-    return shares_NK

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from mmearth_infer.contract.probe import ProbeKind
     from mmearth_infer.probe.labels import Labels
+    from mmearth_infer.write.address import Where
 
     Tell = Callable[[str, int, int], None]
 
@@ -55,8 +56,8 @@ MOST_CELLS: Final[dict[ProbeKind, int]] = {
 class FitConfig:
     """A run of `mmearth probe fit`."""
 
-    stores: tuple[Path, ...]
-    """Finished stores, of one model."""
+    stores: tuple[str | Where, ...]
+    """Finished stores of one model: paths, or addresses."""
 
     labels: tuple[Path, ...]
     """Files of labels."""
@@ -223,7 +224,7 @@ def fit_probe(config: FitConfig, tell: Tell) -> Fitted:
             "seed": config.seed,
         },
         labels=tuple(path.name for path in config.labels),
-        stores=tuple(path.name for path in config.stores),
+        stores=tuple(one.path.name for one in embeddings),
         code_version=version("mmearth-infer"),
         validation=validation,
     )

@@ -114,7 +114,9 @@ def find_places(
 
     """
     known: dict[str, int] = {}
-    found: list[tuple[int, NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]] = []
+    found: list[
+        tuple[int, NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
+    ] = []
     largest = 0.0
     windows = [(n, w) for n, e in enumerate(embeddings) for w in e.chunks()]
     for done, (number, window) in enumerate(windows, start=1):
@@ -122,7 +124,7 @@ def find_places(
         for one in labels:
             share = _add(one, embeddings[number], window, min_share, known, class_hw)
             largest = max(largest, share)
-        row, col = np.nonzero(class_hw >= 0)
+        row, col = (axis.astype(np.int32) for axis in np.nonzero(class_hw >= 0))
         found.append((number, class_hw[row, col], row + window.row, col + window.col))
         tell(done, len(windows))
     places = _places(known, found)
@@ -171,7 +173,7 @@ def _finer(box: GeoBox, window: Window, fine: int) -> GeoBox:
 
 def _places(
     known: dict[str, int],
-    found: list[tuple[int, NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]],
+    found: list[tuple[int, NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]],
 ) -> Places:
     """Put what was found together; classes in order of their names."""
     class_S = np.concatenate([classes for _, classes, _, _ in found])
@@ -186,8 +188,8 @@ def _places(
         store_S=np.concatenate(
             [np.full(len(rows), number, np.int32) for number, _, rows, _ in found]
         ),
-        row_S=np.concatenate([rows for *_, rows, _ in found]).astype(np.int32),
-        col_S=np.concatenate([cols for *_, cols in found]).astype(np.int32),
+        row_S=np.concatenate([rows for *_, rows, _ in found]),
+        col_S=np.concatenate([cols for *_, cols in found]),
     )
 
 

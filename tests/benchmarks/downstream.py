@@ -23,7 +23,8 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from mmearth_export.artifact import describe, write_verified
+from mmearth_export.artifact import write_verified
+from mmearth_export.describe import describe
 from mmearth_export.untrained import CONFIG, untrained_encoder
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.manifest import Provenance

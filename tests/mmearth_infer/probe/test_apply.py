@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from mmearth_infer.errors import ManifestError, MMEarthError, ModelError
 from mmearth_infer.grid.window import Window
 from mmearth_infer.probe import probe_file
-from mmearth_infer.probe.apply import ApplyConfig, Mapped, apply_probe, softmax
+from mmearth_infer.probe.apply import ApplyConfig, Mapped, apply_probe
 from mmearth_infer.probe.probe_file import open_probe
 from mmearth_infer.write.open_store import Embedding, open_store
 from tests.mmearth_infer.probe.made import write_probe
@@ -149,13 +146,3 @@ def test_files_that_are_no_probes(tmp_path: Path, echo_model: Path) -> None:
     lies = write_probe(tmp_path / "lies.onnx", channels=6, promised=5)
     with pytest.raises(ModelError, match="not the one its manifest describes"):
         mapped(tmp_path, store, probe=lies)
-
-
-@given(arrays(np.float32, (4, 3), elements=st.floats(-1e4, 1e4, width=32)))
-def test_softmax_is_a_probability(logits: np.ndarray) -> None:
-    """Also of logits whose exponential is infinite."""
-    shares = softmax(logits)
-    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(
-        shares.max(axis=1), shares[range(4), logits.argmax(1)]
-    )

@@ -8,6 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import rasterio
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -16,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 from mmearth_infer.contract.probe import ProbeKind
 from mmearth_infer.errors import MMEarthError, SceneError, StoreError, VerificationError
 from mmearth_infer.probe import export, validate
-from mmearth_infer.probe.apply import softmax
 from mmearth_infer.probe.fit import FitConfig, Fitted, fit_probe
 from mmearth_infer.probe.labels import LabelOptions
 from mmearth_infer.probe.probe_file import open_probe
@@ -89,7 +89,7 @@ def test_the_file_computes_what_scikit_learn_does(
     assert (logits.argmax(axis=1) == pipeline.predict(features)).mean() > 0.995
     if kind == "logistic":
         expected = pipeline.predict_proba(features)
-        np.testing.assert_allclose(softmax(logits), expected, atol=1e-4)
+        np.testing.assert_allclose(softmax(logits, axis=1), expected, atol=1e-4)
     if kind == "ridge":
         expected = pipeline.decision_function(features)
         np.testing.assert_allclose(logits, expected, atol=1e-4)

@@ -163,3 +163,26 @@ def test_nothing_is_left_of_a_model_that_differs(
     with pytest.raises(VerificationError, match="differs from encoder and probe by"):
         fused_with(echo_model, tmp_path, probe)
     assert [path.name for path in tmp_path.iterdir()] == ["p.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "scope"),
+    [("fp32", "window"), ("fp32", "frozen"), ("fp16", "frozen"), ("int8", "frozen")],
+)
+def test_encoders_of_every_precision(
+    precision: str, scope: str, tmp_path: Path
+) -> None:
+    """Fused, they give the logits of what they gave before."""
+    pytest.importorskip("torch", reason="encoders are exported with torch")
+    from mmearth_export.artifact import write_verified  # noqa: PLC0415 -- needs torch
+    from mmearth_training.model.encoder import Size  # noqa: PLC0415 -- likewise
+    from tests.helpers.export import calibrated, manifest_of  # noqa: PLC0415 -- likewise
+
+    encoder, tiles = calibrated(Size(depths=(1, 1, 1, 1), dims=(8, 16, 16, 32)), scope)
+    promised = replace(manifest_of(encoder.config), precision=precision)
+    model = tmp_path / "m.onnx"
+    write_verified(encoder, promised, model, kind="onnx", tiles=tiles)
+    probe = write_probe(tmp_path / "p.onnx", channels=32, digest=digest(model))
+    assert fused_with(model, tmp_path, probe).max_relative <= 1e-5
+    manifest = open_model(tmp_path / "seg.onnx").file.manifest
+    assert (manifest.precision, manifest.grn.scope) == (precision, scope)

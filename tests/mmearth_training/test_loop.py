@@ -362,7 +362,7 @@ def test_tiles_and_batches_that_do_not_fit(
         data={"tile_px": 128, "crop_px": 112},
         model={"patch_px": 16},
     )
-    with pytest.raises(DataError, match="64 px, and the recipe crops 112 px"):
+    with pytest.raises(DataError, match="64 px, and the recipe looks at 112 px"):
         pretrain(run_config(recipe=large), quiet=True)
     many = changed(small_recipe, optim={"batch": 16})
     with pytest.raises(DataError, match="10 training tiles do not fill a batch of 16"):

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 if TYPE_CHECKING:
     from torch import nn
 
-    from mmearth_training.config import OptimRecipe
+    from mmearth_training.recipe_parts import OptimRecipe
 
 BASE_BATCH: Final = 256
 """Samples a step that the base learning rate is meant for."""

@@ -220,7 +220,10 @@ def _write(  # noqa: PLR0913 -- what is written where, and how
     cuts = cut_tiles(plans, margin_px=0 if config.real_only else MARGIN_PX)
     with closing(
         H5Writer(
-            path, tiles=most, tile_px=config.tile_px, names=names, synthetic=synthetic
+            path,
+            tiles=most,
+            tile_px=config.tile_px,
+            modalities={name: synthetic.get(name) for name in names},
         )
     ) as writer:
         for cut in tracked(cuts, total=most, text="cutting", quiet=quiet):

@@ -266,8 +266,7 @@ class H5Writer:
         *,
         tiles: int,
         tile_px: int,
-        names: Sequence[str],
-        synthetic: Mapping[str, str],
+        modalities: Mapping[str, str | None],
     ) -> None:
         """Create every dataset.
 
@@ -275,14 +274,13 @@ class H5Writer:
             path: The file.
             tiles: Tiles there may be at most.
             tile_px: Side of a tile.
-            names: Modalities there will be.
-            synthetic: Modalities that are made up, and how: an attribute says so.
+            modalities: Those there will be, with how they are made up, if they are.
 
         """
         self._disk = _Disk(path, "w+")
         self._file = h5py.File(self._disk, "w")
-        kinds: dict[str, Any] = {name: MODALITIES[name].dtype for name in names}
-        every = {name: shapes(name, tiles, tile_px)[0] for name in kinds}
+        kinds: dict[str, Any] = {name: MODALITIES[name].dtype for name in modalities}
+        every = {name: shapes(name, tiles, tile_px)[0] for name in modalities}
         every |= dict.fromkeys(CLOUDS, (tiles, 1, tile_px, tile_px))
         every |= {METADATA: (tiles,)}
         kinds |= CLOUDS | {METADATA: METADATA_DTYPE}
@@ -295,9 +293,9 @@ class H5Writer:
                 chunks=(1, *shape[1:]),
                 compression="gzip",
             )
-            if name in synthetic:
+            if how := modalities.get(name):
                 dataset.attrs["synthetic"] = True
-                dataset.attrs["how"] = synthetic[name]
+                dataset.attrs["how"] = how
 
     def write(self, name: str, rows: int | slice, values: Any) -> None:  # noqa: ANN401 -- as stored
         """Write one row of a dataset, or several."""

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.builtin_sweep --data FOLDER --out FOLDER --minutes 9
 
 Runs the tests for CUDA, times a step with both layouts of depthwise convolutions, then
-trains every variant of the recipe `builtin-atto` for an equal share of the time that is
-left. Each leaves its encoder, history and curves, `--only base` a single long run.
+trains variants of the recipe `builtin-atto`, each for its share of the time that is
+left: two long runs, and short ones to compare with `short`, the recipe itself. Each
+leaves its encoder, history and curves.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "base": {},
+    "short": {},
     "s2": {"model": {"tasks": ("sentinel2",)}},
     "plain": {"loss": {"normalise_patches": False}},
     "place": {"model": {"tasks": ("sentinel2", "lat", "lon", "month", "indices")}},
@@ -60,6 +62,12 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
 }
 """What each changes in the recipe."""
 
+SHARES: Final = {"base": 4, "plain": 3, "short": 1, "s2": 1, "crop": 1, "place": 1}
+"""What is run, in this order, and for which share of the time."""
+
+LONG: Final = 2
+"""Share from which an encoder is kept in float32, with pictures."""
+
 _WARM_UP, _TIMED = 10, 40  # steps
 _RESERVE_S = 25  # to pack up
 _START_S = 12  # of a run: data read, first validation
@@ -75,7 +83,6 @@ def config_of(recipe: Recipe, data: Path, out: Path, **fields: Any) -> RunConfig
         overwrite=True,
         keep=1,
         log_every=20,
-        plots=True,
         **fields,
     )
 
@@ -125,8 +132,8 @@ def fitted(recipe: Recipe, data: Path, *, rate: float, seconds: float) -> Recipe
     return changed(
         recipe,
         optim={"epochs": epochs, "warmup_epochs": epochs / 20},
-        save_every_epochs=epochs / 4,
-        validate_every_epochs=epochs / 8,
+        save_every_epochs=float(epochs),
+        validate_every_epochs=epochs / 4,
     )
 
 
@@ -145,11 +152,15 @@ def keep(checkpoint: Path, folder: Path, *, half: bool) -> None:
 
 
 def pack(runs: Path, out: Path, names: Sequence[str]) -> None:
-    """Put two encoders into a file, and all that is small into another."""
-    for first in range(0, len(names), 2):
-        with tarfile.open(out / f"encoders-{first // 2}.tar", "w") as file:
-            for name in names[first : first + 2]:
-                file.add(runs / name / "kept", arcname=name)
+    """Put long runs' encoders into files of their own, others in twos, and the rest."""
+    groups = {name: [name] for name in names if SHARES.get(name, LONG) >= LONG}
+    short = [name for name in names if name not in groups]
+    groups |= {"short-0": short[:2], "short-1": short[2:4]}
+    for label, group in groups.items():
+        if group:
+            with tarfile.open(out / f"{label}.tar", "w") as file:
+                for name in group:
+                    file.add(runs / name / "kept", arcname=name)
     with tarfile.open(out / "small.tar.gz", "w:gz") as file:
         for name in names:
             run = runs / name
@@ -178,15 +189,17 @@ def main(words: Sequence[str]) -> None:
         check = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         check += ["tests/mmearth_training/model/test_cuda.py"]
         with suppress(subprocess.TimeoutExpired):
-            report["check"] = subprocess.run(check, timeout=100, check=False).returncode
+            report["check"] = subprocess.run(check, timeout=75, check=False).returncode
     base = load_recipe(options.recipe)
     runs = Path(tempfile.mkdtemp())
     rates = choose_layout(base, options.data, runs / "rate")
     report["rates"] = rates
     done: list[str] = []
-    names = options.only or list(VARIANTS)
-    for number, name in enumerate(names):
-        left_s = (ends_s - time.monotonic()) / (len(names) - number)
+    shares = {name: SHARES.get(name, LONG) for name in options.only or SHARES}
+    for number, (name, share) in enumerate(shares.items()):
+        left = sum(list(shares.values())[number:])
+        left_s = (ends_s - time.monotonic()) * share / left
+        long = share >= LONG
         run = runs / name
         try:
             recipe = fitted(
@@ -195,10 +208,12 @@ def main(words: Sequence[str]) -> None:
                 rate=max(rates.values()),
                 seconds=left_s - _START_S,
             )
-            config = config_of(recipe, options.data, run, minutes=(left_s - 4) / 60)
+            config = config_of(
+                recipe, options.data, run, minutes=(left_s - 4) / 60, plots=long
+            )
             start_s = time.monotonic()
             result = pretrain(config)
-            keep(result.checkpoint, run / "kept", half=len(names) > 1)
+            keep(result.checkpoint, run / "kept", half=not long)
         except Exception:  # noqa: BLE001 -- the other variants go on
             traceback.print_exc()
             continue

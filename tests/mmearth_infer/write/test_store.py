@@ -16,7 +16,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
-from mmearth_infer.write.layout import CHUNK_BYTES, chunk_side
+from mmearth_infer.write.layout import CHUNK_BYTES, MOST_CHUNK_CELLS, chunk_side
 from tests.conftest import Ran
 from tests.helpers.data import MAJORTOM, SEN1FLOODS, needs_data
 from tests.helpers.scenes import random_dn, write_scene
@@ -158,8 +158,9 @@ def test_stores_of_real_scenes(
 
 
 def test_chunks() -> None:
-    """(320, 64, 64), the largest power of two within the bytes of a chunk."""
+    """(320, 64, 64), the largest power of two within the bytes of a chunk; at most 512."""
     assert chunk_side(320) == 64
-    for channels in (1, 40, 80, 768, 2816):
+    assert chunk_side(1) == chunk_side(1, 1) == MOST_CHUNK_CELLS
+    for channels in (40, 80, 768, 2816):
         side = chunk_side(channels)
         assert channels * side * side * 4 <= CHUNK_BYTES < channels * side * side * 16

@@ -95,6 +95,16 @@ class GeoBox:
         return high * unit_m, wide * unit_m
 
 
+def by_code(crs: CRS) -> CRS:
+    """Return a CRS as its authority has it, where that is the same; else itself.
+
+    What went through WKT may have lost words, such as those of datum ensembles.
+    """
+    authority = crs.to_authority()
+    named = type(crs).from_authority(*authority) if authority else crs
+    return named if named == crs else crs
+
+
 def _centres(corner: float, step: float, count: int) -> NDArray[np.float64]:
     """Return the centres of `count` pixels from the outer corner of the first."""
     return corner + step * (np.arange(count, dtype=np.float64) + 0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmearth_infer.errors import SceneError
+from mmearth_infer.read.array import ArraySource, Pixels
 from mmearth_infer.read.bandfiles import BandFilesSource
 from mmearth_infer.read.demo import DEMO_NAME, DemoSource
 from mmearth_infer.read.folder import folder_product
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_sources(
-    scenes: Sequence[str],
+    scenes: Sequence[str | Pixels],
     *,
     options: SceneOptions,
     wanted: Sequence[str] | None,
@@ -63,7 +64,7 @@ def open_sources(
 
 @contextmanager
 def open_source(
-    scene: str,
+    scene: str | Pixels,
     *,
     options: SceneOptions,
     wanted: Sequence[str] | None,
@@ -74,7 +75,7 @@ def open_source(
     Args:
         scene: Path or address of a raster; a folder with a file for every band; a
             .SAFE folder, a .zip of one, or its MTD_MSIL1C.xml or MTD_MSIL2A.xml; a
-            STAC item as JSON; or `demo` for the built-in scene.
+            STAC item as JSON; `demo` for the built-in scene; or pixels in memory.
         options: What the user says about it.
         wanted: Bands to give, in order; None for all that have a name.
         threads: Threads that decode the file.
@@ -83,6 +84,10 @@ def open_source(
         SceneError: If it cannot be read, or not as asked.
 
     """
+    if isinstance(scene, Pixels):
+        _refuse_granule(scene.name, options.granule)
+        yield wrapped(ArraySource(scene, options=options, wanted=wanted), options)
+        return
     if scene == DEMO_NAME:
         _refuse_granule(scene, options.granule)
         yield wrapped(DemoSource(wanted), options)

@@ -11,6 +11,7 @@ from mmearth_infer.engine.choice import EngineChoice  # noqa: TC001 -- a field's
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import MissingExtraError, WindowError
 from mmearth_infer.grid.plan import Blend  # noqa: TC001 -- likewise
+from mmearth_infer.read.array import Pixels  # noqa: TC001 -- likewise
 from mmearth_infer.read.options import SceneOptions
 from mmearth_infer.write.address import Where  # noqa: TC001 -- likewise
 from mmearth_infer.write.encode import DtypeChoice  # noqa: TC001 -- likewise
@@ -24,11 +25,11 @@ MOST_THREADS: Final = 1024
 class RunConfig:
     """A run over a scene, whatever comes out of it."""
 
-    scene: str | tuple[str, ...]
+    scene: str | Pixels | tuple[str | Pixels, ...]
     """What `read.source.open_source` takes; several are one mosaic, the first wins."""
 
-    out: str | Where
-    """Where the result goes."""
+    out: str | Where | None = None
+    """Where the result goes; None for a run that holds it in memory."""
 
     model: str | Path = BUILTIN_MODEL
     """The model file."""
@@ -71,9 +72,15 @@ class RunConfig:
     """What the user says about the scene."""
 
     @property
-    def scenes(self) -> tuple[str, ...]:
+    def scenes(self) -> tuple[str | Pixels, ...]:
         """The scenes, one or several."""
-        return (self.scene,) if isinstance(self.scene, str) else self.scene
+        return self.scene if isinstance(self.scene, tuple) else (self.scene,)
+
+    @property
+    def target(self) -> str | Where:
+        """Where the result of a run goes that writes it."""
+        assert self.out is not None, "a run in memory has no place"
+        return self.out
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be.

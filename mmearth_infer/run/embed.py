@@ -45,12 +45,12 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
     """
     watch = Stopwatch()
     if not config.resume:
-        work_at(config.out, overwrite=config.overwrite).check()
+        work_at(config.target, overwrite=config.overwrite).check()
     with prepare(config, task="embedding", stages=config.stages, watch=watch) as made:
         said = provenance(made, {"dtype": config.dtype, "layout": config.layout})
         with ZarrSink(
-            config.out,
-            layers=_layers(made, config),
+            config.target,
+            layers=embedding_layers(made, config),
             provenance=said,
             job=job(said, made),
             overwrite=config.overwrite,
@@ -74,7 +74,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
 def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[str, Any]:
     """Return how far tiles show in the coarsest map of the finished store."""
     output = model.file.manifest.outputs_of(config.stages)[-1]
-    store = open_store(config.out, stage=output.stage)
+    store = open_store(config.target, stage=output.stage)
     one_map = model.engine(level=source.scene.level, output=output)
     try:
         found = report_seams(store, source=source, one_map=one_map)
@@ -88,8 +88,8 @@ def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[st
     return found.to_json()
 
 
-def _layers(made: Prepared, config: EmbedConfig) -> list[Layer]:
-    """Return the maps of the store; one has the root for itself."""
+def embedding_layers(made: Prepared, config: EmbedConfig) -> list[Layer]:
+    """Return the maps of a run; one has the root of a store for itself."""
     model, scene, outputs = made.model, made.scene, made.outputs
     name = model.file.manifest.name
     return [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmearth_infer.run.config import RunConfig
     from mmearth_infer.run.pipeline import Progress
     from mmearth_infer.run.report import Stopwatch
-    from mmearth_infer.seams import Scene, Source
+    from mmearth_infer.seams import Scene, Sink, Source
     from mmearth_infer.write.address import Where
     from mmearth_infer.write.zarr_store import ZarrSink
 
@@ -154,6 +154,31 @@ def drive(  # noqa: PLR0913 -- the parts of a run
     """
     if sink.is_complete:
         return
+    try:
+        compute(made, sink, config, panel_px=panel_px, watch=watch, progress=progress)
+        refuse_empty(sink.done.valid_cells, made.scene.name)
+        with watch.busy("write"):
+            sink.finish()
+    except MMEarthError as error:
+        _say_what_is_kept(error, sink)
+        raise
+
+
+def compute(  # noqa: PLR0913 -- the parts of a run
+    made: Prepared,
+    sink: Sink,
+    config: RunConfig,
+    *,
+    panel_px: int,
+    watch: Stopwatch,
+    progress: Progress | None,
+) -> int:
+    """Compute what a sink has not got, and return how many cells with data that were.
+
+    Raises:
+        MMEarthError: With a hint.
+
+    """
     coarsest_px = made.outputs[-1].stride_px
     with watch.busy("open"):
         engine = made.model.engines(
@@ -161,30 +186,23 @@ def drive(  # noqa: PLR0913 -- the parts of a run
             outputs=made.outputs,
             largest=(made.batch_size, *made.plan.tile_px),
         )
-    try:
-        run(
-            made.source,
-            engine,
-            sink,
-            plan=made.plan,
-            maps=[
-                MapShape(channels=out.channels, factor=coarsest_px // out.stride_px)
-                for out in made.outputs
-            ],
-            batch_size=made.batch_size,
-            panel_cells=panel_px // coarsest_px,
-            watch=watch,
-            progress=progress or NoProgress(),
-            blend=made.blend,
-            read_ahead_bytes=config.read_ahead_mb * 2**20,
-            lanes=made.model.runtime.lanes,
-        )
-        refuse_empty(sink.done.valid_cells, made.scene.name)
-        with watch.busy("write"):
-            sink.finish()
-    except MMEarthError as error:
-        _say_what_is_kept(error, sink)
-        raise
+    return run(
+        made.source,
+        engine,
+        sink,
+        plan=made.plan,
+        maps=[
+            MapShape(channels=out.channels, factor=coarsest_px // out.stride_px)
+            for out in made.outputs
+        ],
+        batch_size=made.batch_size,
+        panel_cells=panel_px // coarsest_px,
+        watch=watch,
+        progress=progress or NoProgress(),
+        blend=made.blend,
+        read_ahead_bytes=config.read_ahead_mb * 2**20,
+        lanes=made.model.runtime.lanes,
+    )
 
 
 def report_of(

@@ -101,13 +101,13 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> MapRepor
 
     """
     watch = Stopwatch()
-    out = locate(config.out)
+    out = locate(config.target)
     tiffs = _tiffs(out, config)
     store = work_store(out) if tiffs else out
     _check(config, store, tiffs)
     with prepare(config, task="segmentation", watch=watch) as made:
         said = provenance(made, {"probabilities": config.probabilities})
-        layers = _layers(made, config)
+        layers = segment_layers(made, config)
         classes = made.model.file.manifest.classes
         if config.resume and _are_there(tiffs, _digest(job(said, made))):
             class_HW, resumed = read_classes(tiffs[CLASS]), made.plan.cell_count
@@ -179,8 +179,8 @@ def _check(config: SegmentConfig, store: Where, tiffs: Mapping[str, Path]) -> No
     work_at(store, overwrite=config.overwrite).check()
 
 
-def _layers(made: Prepared, config: SegmentConfig) -> list[Layer]:
-    """Return the arrays of the store, the classes last."""
+def segment_layers(made: Prepared, config: SegmentConfig) -> list[Layer]:
+    """Return the arrays of a map, the classes last."""
     (output,) = made.outputs
     return map_layers(
         made.scene.geobox.cells(output.stride_px),

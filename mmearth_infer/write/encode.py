@@ -135,6 +135,25 @@ class Encoding(Kept):
         return stored, scale_HW
 
 
+def decoded(
+    stored_DHW: NDArray[Any], scale: float | NDArray[np.float32] | None
+) -> NDArray[Any]:
+    """Return embeddings: what is stored, or the float32 that int8 stands for.
+
+    Args:
+        stored_DHW: As `Encoding.encode` made them.
+        scale: Of all cells, or `(H, W)`; None for floats.
+
+    """
+    if stored_DHW.dtype != np.int8:
+        return stored_DHW
+    assert scale is not None
+    features_DHW = stored_DHW.astype(np.float32)
+    features_DHW[stored_DHW == NODATA_INT8] = np.nan
+    features_DHW *= np.asarray(scale, np.float32)
+    return features_DHW
+
+
 def encoding_for(choice: DtypeChoice, output: Output, *, model: str) -> Encoding:
     """Return how the map of a model is kept.
 

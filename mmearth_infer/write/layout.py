@@ -17,6 +17,8 @@ from zarr.codecs import ZstdCodec
 from mmearth_infer.write import conventions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zarr.abc.store import Store
 
     from mmearth_infer.grid.geobox import GeoBox
@@ -104,6 +106,12 @@ def chunk_side(channels: int, itemsize: int = 4) -> int:
 def written_cells(layer: Layer, layout: LayoutChoice) -> int:
     """Return the side of what must be written whole: a chunk, or a shard."""
     return layer.chunk_cells * (SHARD_SIDE if layout == "sharded" else 1)
+
+
+def strip_cells(layers: Sequence[Layer], layout: LayoutChoice) -> int:
+    """Return the rows of the coarsest map that fill whole chunks of every map."""
+    whole_px = max(written_cells(layer, layout) * layer.stride_px for layer in layers)
+    return whole_px // layers[-1].stride_px
 
 
 def create(

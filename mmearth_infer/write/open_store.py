@@ -5,21 +5,21 @@ Shapes: D channels, h w cells of a window.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import zarr
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 
-from mmearth_infer.errors import StoreError, WindowError
+from mmearth_infer.errors import MissingExtraError, StoreError, WindowError
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.grid.window import Window
 from mmearth_infer.write.conventions import GRID_MAPPING
-from mmearth_infer.write.encode import NODATA_INT8
+from mmearth_infer.write.damage import damage
+from mmearth_infer.write.encode import decoded
 from mmearth_infer.write.layout import COMPLETE, EMBEDDING, QUALITY
 from mmearth_infer.write.metadata import ROOT, said_by
 from mmearth_infer.write.place import place_at
@@ -27,6 +27,7 @@ from mmearth_infer.write.place import place_at
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import xarray as xr
     from numpy.typing import NDArray
 
     from mmearth_infer.write.address import Where
@@ -135,16 +136,11 @@ class Embedding:
 
         """
         stored_Dhw = self.read_stored(window)
-        features_Dhw = stored_Dhw.astype(np.float32)  # a copy: it is changed below
-        if self.dtype != "int8":
-            return features_Dhw
-        features_Dhw[stored_Dhw == NODATA_INT8] = np.nan
-        if self._scale_hw is None:
-            assert self.scale is not None
-            return features_Dhw * np.float32(self.scale)
-        with _damage(self._place):
-            scale_hw = np.asarray(self._scale_hw[window.slices], dtype=np.float32)
-        return features_Dhw * scale_hw
+        scale: float | NDArray[np.float32] | None = self.scale
+        if self._scale_hw is not None:
+            with damage(self._place):
+                scale = np.asarray(self._scale_hw[window.slices], dtype=np.float32)
+        return decoded(stored_Dhw, scale).astype(np.float32, copy=False)
 
     def read_stored(self, window: Window) -> NDArray[Any]:
         """Return `stored_Dhw`, the values as they are on the disk.
@@ -156,8 +152,30 @@ class Embedding:
         """
         if window.row < 0 or window.col < 0 or window != self._clipped(window):
             raise WindowError(f"{window} is not inside {self._array.shape[1:]} cells")
-        with _damage(self._place):
+        with damage(self._place):
             return np.asarray(self._array[(slice(None), *window.slices)])
+
+    def to_xarray(self) -> xr.DataArray:
+        """Return it `(band, y, x)`, with coordinates and CRS, read where looked at.
+
+        float32 and float16 are as stored, int8 is the float32 it stands for.
+
+        Raises:
+            MissingExtraError: If xarray is not installed.
+
+        """
+        if find_spec("xarray") is None:
+            raise MissingExtraError("to_xarray", extra="xarray")
+        from mmearth_infer.write.to_xarray import lazy_array  # noqa: PLC0415 -- an extra
+
+        said = {
+            "model": self.model_name,
+            "model_digest": self.model_digest,
+            "stage": self.stage,
+            "stride_px": self.stride_px,
+            "scene": str(self.provenance.get("scene", {}).get("name", "")),
+        }
+        return lazy_array(self, name=EMBEDDING, attributes=said)
 
     def _clipped(self, window: Window) -> Window:
         """Return the part of a window that lies inside the grid."""
@@ -193,7 +211,7 @@ def open_store(path: str | Where, stage: int | None = None) -> Embedding:
             f"`{place.where}` is not a store made by mmearth",
             hint="`mmearth embed SCENE -o OUT.zarr` makes one",
         )
-    with _damage(place):
+    with damage(place):
         if whole.get(COMPLETE) is not True:
             raise StoreError(
                 f"`{place.where}` is not complete: its run was stopped, or goes on",
@@ -293,28 +311,3 @@ def _scales(
     if not isinstance(scale_hw, zarr.Array) or scale_hw.shape != array.shape[1:]:
         raise ValueError(f"`{QUALITY}/{SCALE}` does not fit `{EMBEDDING}`")
     return None, scale_hw
-
-
-@contextmanager
-def _damage(place: Place) -> Iterator[None]:
-    """Say that a store is damaged, whatever the libraries below stumble over.
-
-    Raises:
-        StoreError: If they do, or if the place cannot be read.
-
-    """
-    try:
-        with place.reading():
-            yield
-    except (
-        AttributeError,
-        CRSError,
-        KeyError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise StoreError(
-            f"`{place.where}` is damaged: {error}", hint="embed the scene again"
-        ) from error

@@ -14,7 +14,7 @@ from mmearth_infer.write.layout import (
     QUALITY,
     complete,
     create,
-    written_cells,
+    strip_cells,
 )
 from mmearth_infer.write.ledger import Done, differences
 from mmearth_infer.write.metadata import said_by
@@ -80,11 +80,7 @@ class ZarrSink:
         )
         if not self.is_complete:
             self._work.begin(job, make, resume=resume)
-        coarsest = self._layers[-1]
-        whole_px = max(
-            written_cells(layer, layout) * layer.stride_px for layer in self._layers
-        )
-        self.chunk_cells = whole_px // coarsest.stride_px
+        self.chunk_cells = strip_cells(self._layers, layout)
         place = place_at(self.path) if self.is_complete else self._work.place
         with self._work.errors():
             place.tidy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
+from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
 
 from mmearth_infer.api.scenes import need_xarray, readable
 from mmearth_infer.api.settings import config_fields
@@ -225,22 +225,6 @@ def segment(
     )
     if out is not None:
         return run_segment(config, progress)
-    return _classes(segment_in_memory(config, progress))
+    from mmearth_infer.write.to_xarray import class_arrays  # noqa: PLC0415 -- an extra
 
-
-def _classes(computed: Computed) -> xr.DataArray | xr.Dataset:
-    """Return the classes of a run, with their probabilities if they are kept."""
-    from mmearth_infer.write.to_xarray import class_array, held_array  # noqa: PLC0415
-
-    *shares, last = computed.held
-    classes = class_array(last)
-    if not shares:
-        return classes
-    (held,) = shares
-    said: dict[str, Any] = {
-        "long_name": held.layer.long_name,
-        **held.layer.encoding.attributes,
-    }
-    name = held.layer.array
-    probability = held_array(held, name=name, attributes=said)
-    return classes.to_dataset().assign({name: probability})
+    return class_arrays(segment_in_memory(config, progress).held)

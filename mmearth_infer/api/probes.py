@@ -5,13 +5,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
+from mmearth_infer.api.scenes import need_xarray
 from mmearth_infer.errors import MissingExtraError
 from mmearth_infer.write.address import Address, locate
+from mmearth_infer.write.map_store import PROBABILITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import xarray as xr
 
     from mmearth_infer.contract.probe import ProbeKind
     from mmearth_infer.probe.apply import Mapped
@@ -91,29 +95,67 @@ def probe_fit(
     return fit_probe(config, tell or _nobody)
 
 
-def probe_apply(  # noqa: PLR0913 -- those of `ApplyConfig`
+@overload
+def probe_apply(
     store: str | Where,
     probe: str | Path,
     out: str | Path,
     *,
-    probabilities: str | Path | None = None,
+    probabilities: bool = ...,
+    allow_other_model: bool = ...,
+    overwrite: bool = ...,
+    tell: Tell | None = ...,
+) -> Mapped: ...
+
+
+@overload
+def probe_apply(
+    store: str | Where,
+    probe: str | Path,
+    out: None = ...,
+    *,
+    probabilities: Literal[False] = ...,
+    allow_other_model: bool = ...,
+    tell: Tell | None = ...,
+) -> xr.DataArray: ...
+
+
+@overload
+def probe_apply(
+    store: str | Where,
+    probe: str | Path,
+    out: None = ...,
+    *,
+    probabilities: Literal[True],
+    allow_other_model: bool = ...,
+    tell: Tell | None = ...,
+) -> xr.Dataset: ...
+
+
+def probe_apply(  # noqa: PLR0913 -- those of `ApplyConfig`
+    store: str | Where,
+    probe: str | Path,
+    out: str | Path | None = None,
+    *,
+    probabilities: bool = False,
     allow_other_model: bool = False,
     overwrite: bool = False,
     tell: Tell | None = None,
-) -> Mapped:
-    """Map the classes of a probe over a store, into a GeoTIFF.
+) -> Mapped | xr.DataArray | xr.Dataset:
+    """Map the classes of a probe over a store, into a GeoTIFF or into memory.
 
     Args:
         store: A finished store.
         probe: The probe.
-        out: Where the map goes, a `.tif`.
-        probabilities: Where a band a class goes with its probability.
+        out: Where the map goes, a `.tif`; None for an array.
+        probabilities: Keep the probability of each class, too; with `out`, in
+            `OUT.probability.tif`.
         allow_other_model: Accept embeddings of another model file.
         overwrite: Replace files that are there.
         tell: Is told what is done, how far it is, and how far it goes.
 
     Returns:
-        Cells and area of each class.
+        With `out`, cells and area of each class. Without, what `segment` returns.
 
     Raises:
         MMEarthError: With a hint. Nothing is under the map's name, or what was there
@@ -121,17 +163,30 @@ def probe_apply(  # noqa: PLR0913 -- those of `ApplyConfig`
 
     """
     with _probe_extra("probe_apply"):
-        from mmearth_infer.probe.apply import ApplyConfig, apply_probe  # noqa: PLC0415
+        from mmearth_infer.probe.apply import (  # noqa: PLC0415 -- an extra
+            ApplyConfig,
+            apply_in_memory,
+            apply_probe,
+        )
 
+    path = None if out is None else Path(out)
     config = ApplyConfig(
         store=locate(store),
         probe=Path(probe),
-        out=Path(out),
-        probabilities=None if probabilities is None else Path(probabilities),
+        out=path,
+        probabilities=path.with_name(f"{path.stem}.{PROBABILITY}{path.suffix}")
+        if path is not None and probabilities
+        else None,
         allow_other_model=allow_other_model,
         overwrite=overwrite,
     )
-    return apply_probe(config, tell or _nobody)
+    if path is not None:
+        return apply_probe(config, tell or _nobody)
+    need_xarray("probe_apply without out")
+    from mmearth_infer.write.to_xarray import class_arrays  # noqa: PLC0415 -- an extra
+
+    held = apply_in_memory(config, tell or _nobody, probabilities=probabilities)
+    return class_arrays(held)
 
 
 def probe_fuse(  # noqa: PLR0913 -- those of `FuseConfig`

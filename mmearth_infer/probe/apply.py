@@ -15,15 +15,26 @@ import numpy as np
 from mmearth_infer.contract.classes import NODATA_CLASS
 from mmearth_infer.disk import check_files, check_suffix
 from mmearth_infer.probe.probe_file import open_probe
+from mmearth_infer.seams import Strip
 from mmearth_infer.write.classes import ClassEncoding, ShareEncoding
 from mmearth_infer.write.map_cog import class_map, share_map
+from mmearth_infer.write.map_store import map_layers
+from mmearth_infer.write.memory import MemoryMapSink
 from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from mmearth_infer.grid.window import Window
+    from mmearth_infer.probe.probe_file import ProbeFile
     from mmearth_infer.write.address import Where
+    from mmearth_infer.write.memory import Held
+    from mmearth_infer.write.open_store import Embedding
+
+    Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +47,8 @@ class ApplyConfig:
     probe: Path
     """The probe."""
 
-    out: Path
-    """Where the map goes."""
+    out: Path | None = None
+    """Where the map goes; None to hold it in memory."""
 
     probabilities: Path | None = None
     """Where a band a class goes with its probability."""
@@ -76,7 +87,7 @@ class Mapped:
         return json.dumps(asdict(self))
 
 
-def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> Mapped:
+def apply_probe(config: ApplyConfig, tell: Tell) -> Mapped:
     """Map the classes of a probe over a store, window by window.
 
     The map is a COG in uint8 on the grid of the probe's stage: classes from 0, 255
@@ -91,19 +102,12 @@ def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> M
             before.
 
     """
+    assert config.out is not None, "a map in memory has no place"
     for out in filter(None, (config.out, config.probabilities)):
         check_suffix(out, (".tif", ".tiff"), "a .tif")
     check_files([config.out, config.probabilities], overwrite=config.overwrite)
-    probe = open_probe(config.probe)
-    manifest = probe.manifest
-    embedding = open_store(config.store, manifest.stage)
-    probe.check_model(
-        embedding.model_name,
-        embedding.model_digest,
-        allow_other=config.allow_other_model,
-    )
-    probe.check_channels(embedding.channels)
-    box = embedding.geobox
+    probe, embedding = _opened(config)
+    manifest, box = probe.manifest, embedding.geobox
     counts = np.zeros(NODATA_CLASS + 1, dtype=np.int64)
     tags = {
         "MMEARTH_MODEL": embedding.model_name,
@@ -112,7 +116,6 @@ def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> M
     }
     as_class = ClassEncoding(classes=manifest.classes)
     as_shares = ShareEncoding(classes=manifest.classes)
-    classes, windows = len(manifest.classes), list(embedding.chunks())
     with ExitStack() as stack:
         write_classes = stack.enter_context(
             class_map(config.out, box, manifest.classes, tags)
@@ -120,17 +123,12 @@ def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> M
         write_shares = config.probabilities and stack.enter_context(
             share_map(config.probabilities, box, manifest.classes, tags)
         )
-        for done, window in enumerate(windows, start=1):
-            features_Dhw = embedding.read(window)
-            finite_hw = np.isfinite(features_Dhw).all(axis=0)
-            logits_Khw = np.full((classes, *finite_hw.shape), np.nan, np.float32)
-            logits_Khw[:, finite_hw] = probe.logits(features_Dhw[:, finite_hw].T).T
+        for window, logits_Khw in _logits(probe, embedding, tell):
             (class_hw,), _ = as_class.encode(logits_Khw)
             write_classes(class_hw, window)
             if write_shares:
                 write_shares(as_shares.encode(logits_Khw)[0], window)
             counts += np.bincount(class_hw.ravel(), minlength=len(counts))
-            tell("cells", done, len(windows))
     km2 = box.square_km / box.pixels
     cells = dict(zip(manifest.names, counts.tolist(), strict=False))
     return Mapped(
@@ -141,3 +139,71 @@ def apply_probe(config: ApplyConfig, tell: Callable[[str, int, int], None]) -> M
         square_km={name: round(count * km2, 4) for name, count in cells.items()},
         without_data=int(counts[NODATA_CLASS]),
     )
+
+
+def apply_in_memory(
+    config: ApplyConfig, tell: Tell, *, probabilities: bool
+) -> tuple[Held, ...]:
+    """Map the classes of a probe over a store, and hold what `apply_probe` would write.
+
+    Args:
+        config: What to read.
+        tell: Is told what is done, how far it is, and how far it goes.
+        probabilities: Hold the probability of each class too, before the classes.
+
+    Raises:
+        MMEarthError: With a hint.
+
+    """
+    probe, embedding = _opened(config)
+    layers = map_layers(
+        embedding.geobox,
+        probe.manifest.classes,
+        stride_px=embedding.stride_px or 1,
+        probabilities=probabilities,
+    )
+    sink = MemoryMapSink(layers)
+    for window, logits_Khw in _logits(probe, embedding, tell):
+        sink.write(
+            [
+                Strip(
+                    row=window.row,
+                    col=window.col,
+                    features_DhW=logits_Khw,
+                    valid_hW=np.isfinite(logits_Khw[0]).astype(np.float32),
+                )
+            ]
+        )
+    return sink.held
+
+
+def _opened(config: ApplyConfig) -> tuple[ProbeFile, Embedding]:
+    """Open a probe and a store that it was made for.
+
+    Raises:
+        MMEarthError: If it was made for another, or one cannot be read.
+
+    """
+    probe = open_probe(config.probe)
+    embedding = open_store(config.store, probe.manifest.stage)
+    probe.check_model(
+        embedding.model_name,
+        embedding.model_digest,
+        allow_other=config.allow_other_model,
+    )
+    probe.check_channels(embedding.channels)
+    return probe, embedding
+
+
+def _logits(
+    probe: ProbeFile, embedding: Embedding, tell: Tell
+) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+    """Yield `logits_Khw` of windows, NaN where an embedding is not finite."""
+    classes, windows = len(probe.manifest.classes), list(embedding.chunks())
+    for done, window in enumerate(windows, start=1):
+        features_Dhw = embedding.read(window)
+        finite_hw = np.isfinite(features_Dhw).all(axis=0)
+        logits_Khw = np.full((classes, *finite_hw.shape), np.nan, np.float32)
+        logits_Khw[:, finite_hw] = probe.logits(features_Dhw[:, finite_hw].T).T
+        yield window, logits_Khw
+        tell("cells", done, len(windows))

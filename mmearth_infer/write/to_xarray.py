@@ -19,7 +19,7 @@ from mmearth_infer.write import conventions
 from mmearth_infer.write.encode import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,19 +45,38 @@ def held_array(held: Held, *, name: str, attributes: Mapping[str, Any]) -> xr.Da
     return _placed(variable, held.layer.box, name)
 
 
-def class_array(held: Held) -> xr.DataArray:
-    """Return a map of classes in memory, `(y, x)` in uint8."""
-    encoding = held.layer.encoding
-    variable = xr.Variable(
-        conventions.ARRAY_DIMENSIONS[1:],
-        held.stored_DHW[0],
-        {
-            **encoding.attributes,
-            "_FillValue": int(encoding.nodata),
-            "long_name": held.layer.long_name,
-        },
-    )
-    return _placed(variable, held.layer.box, held.layer.array)
+def class_arrays(held: Sequence[Held]) -> xr.DataArray | xr.Dataset:
+    """Return a map of classes in memory: `class (y, x)` in uint8.
+
+    Args:
+        held: The arrays of `write.map_store.map_layers`. Where probabilities are kept
+            they come first, and what is returned is a Dataset with
+            `probability (band, y, x)`, too.
+
+    """
+    *shares, last = held
+    encoding = last.layer.encoding
+    said = {
+        **encoding.attributes,
+        "_FillValue": int(encoding.nodata),
+        "long_name": last.layer.long_name,
+    }
+    variable = xr.Variable(conventions.ARRAY_DIMENSIONS[1:], last.stored_DHW[0], said)
+    classes = _placed(variable, last.layer.box, last.layer.array)
+    if not shares:
+        return classes
+    arrays = [
+        held_array(
+            share,
+            name=share.layer.array,
+            attributes={
+                "long_name": share.layer.long_name,
+                **share.layer.encoding.attributes,
+            },
+        )
+        for share in shares
+    ]
+    return xr.merge([classes, *arrays], compat="equals", join="exact")
 
 
 def lazy_array(

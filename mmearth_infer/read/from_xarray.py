@@ -62,7 +62,8 @@ def pixels_of(scene: xr.DataArray | xr.Dataset) -> Pixels:
     if not bands:
         raise SceneError(
             f"`{name}` holds no band of Sentinel-2",
-            hint="name its bands or variables as B02, B8A or red",
+            hint="name its bands or variables as B02, B8A or red; of several times "
+            "take one with scene.isel(time=0)",
         )
     return Pixels(
         name=name,
@@ -136,13 +137,13 @@ def _of_array(
             "with array.expand_dims('band')",
         )
     (dim,) = others
-    bands = [band.transpose(*dims) for band in scene.transpose(dim, *dims)]
+    bands = list(scene.transpose(dim, *dims).compute())
     texts = scene[dim].to_numpy() if dim in scene.coords else np.empty(0)
     if texts.dtype.kind in "UO" and any(find_band(str(text)) for text in texts):
         return bands, [str(text) for text in texts]
     stated = scene.attrs.get("long_name")
     stated = (stated,) if isinstance(stated, str) else stated
-    if isinstance(stated, tuple | list) and len(stated) == len(bands):
+    if isinstance(stated, tuple | list | np.ndarray) and len(stated) == len(bands):
         return bands, [str(text) if text else None for text in stated]
     return bands, [None] * len(bands)
 
@@ -258,7 +259,7 @@ def _tags(scene: xr.DataArray | xr.Dataset) -> dict[str, str]:
     tags = {
         str(key): str(value)
         for key, value in scene.attrs.items()
-        if isinstance(value, str | int | float)
+        if isinstance(value, str | int | float | np.number)
     }
     time = scene.coords.get("time")
     if time is not None and time.ndim == 0 and time.dtype.kind == "M":
@@ -271,13 +272,23 @@ def _offset_dn(attributes: Mapping[Any, Any], band: int) -> float:
 
     rioxarray leaves GDAL's scales and offsets there: one where all bands have the same,
     else one for each.
+
+    Raises:
+        SceneError: If they are no numbers.
+
     """
 
     def stated(one: str, each: str, otherwise: float) -> float:
         several = attributes.get(each)
-        if isinstance(several, tuple | list) and band < len(several):
+        if isinstance(several, tuple | list | np.ndarray) and band < len(several):
             return float(several[band])
         return float(attributes.get(one, otherwise))
 
-    scale = stated("scale_factor", "scales", 1.0)
-    return stated("add_offset", "offsets", 0.0) / (scale or 1.0)
+    try:
+        scale = stated("scale_factor", "scales", 1.0)
+        return stated("add_offset", "offsets", 0.0) / (scale or 1.0)
+    except (TypeError, ValueError) as error:
+        raise SceneError(
+            f"scale_factor or add_offset of band {band + 1} is no number: {error}",
+            hint="set both right, or drop them from its attributes",
+        ) from error

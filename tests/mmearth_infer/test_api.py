@@ -16,7 +16,7 @@ import xarray as xr
 from affine import Affine
 
 import mmearth_infer
-from mmearth_infer import MMEarthError, embed, open_store, segment
+from mmearth_infer import MMEarthError, embed, open_store, probe_apply, segment
 from mmearth_infer.api import probes, scenes, settings
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.errors import BandError, MissingExtraError, SceneError
@@ -32,6 +32,8 @@ from tests.helpers.models import (
     write_echo_model,
 )
 from tests.helpers.scenes import UTM, random_dn, write_scene
+from tests.mmearth_infer.probe.fields import write_fields
+from tests.mmearth_infer.probe.made import write_probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,6 +293,8 @@ BAD: dict[str, Callable[[xr.DataArray], xr.DataArray]] = {
     "reflectance": lambda array: masked(array) / 10000,
     "complex": lambda array: array.astype(np.complex64),
     "bright": lambda array: array % 500 + 1500,
+    "no offset": lambda array: array.assign_attrs(add_offset="none"),
+    "no nodata": lambda array: array.assign_attrs(_FillValue=-9999),
     "unnamed": lambda array: array.isel(band=slice(7)).drop_attrs(deep=False),
 }
 
@@ -310,6 +314,8 @@ BAD: dict[str, Callable[[xr.DataArray], xr.DataArray]] = {
         ("reflectance", SceneError, "not digital numbers", "--scale 10000"),
         ("complex", SceneError, "complex64 pixels", "uint16"),
         ("bright", SceneError, "no band of `.*` is darker", "--offset -1000"),
+        ("no offset", SceneError, "add_offset of band 1 is no number", "drop them"),
+        ("no nodata", SceneError, "states a nodata value", "write_nodata"),
         ("unnamed", BandError, "the 7 bands of `.*` have no names", "--bands"),
     ],
 )
@@ -357,6 +363,10 @@ def test_a_run_that_writes_nothing_refuses_what_is_about_files(
     assert told.value.hint == "say where the result goes with out="
     with pytest.raises(SceneError, match="a scene cannot be a ndarray"):
         embed(array.values, model=models["echo"])  # type: ignore[call-overload]
+    times = as_dataset(array).expand_dims(time=2)
+    with pytest.raises(SceneError, match="holds no band of Sentinel-2") as told:
+        embed(times, model=models["echo"])
+    assert "isel(time=0)" in (told.value.hint or "")
     with pytest.raises(SceneError, match="holds no data"):
         embed(array.isel(x=slice(0, 32)), model=models["echo"])
 
@@ -389,3 +399,26 @@ def test_the_functions_are_documented() -> None:
             assert f"        {parameter}: " in told, f"{name}: {parameter}"
         assert "Returns:" in told
         assert "Raises:" in told
+
+
+def test_a_map_of_a_probe_in_memory_is_that_of_the_file(tmp_path: Path) -> None:
+    """Classes and probabilities, with a hole where there is no data."""
+    store = write_fields(tmp_path / "fields.zarr", hole=3)
+    digest_of = open_store(store).model_digest
+    stride_px = open_store(store).stride_px
+    probe = write_probe(
+        tmp_path / "p.onnx",
+        channels=6,
+        digest=digest_of,
+        stage=open_store(store).stage,
+        stride_px=stride_px or 16,
+    )
+    probe_apply(store, probe, tmp_path / "map.tif", probabilities=True)
+    found = probe_apply(store, probe, probabilities=True)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        np.testing.assert_array_equal(found["class"], file.read(1))
+        assert found.rio.transform() == file.transform
+    with rasterio.open(tmp_path / "map.probability.tif") as file:
+        np.testing.assert_array_equal(found["probability"], file.read())
+    assert (found["class"][:3, :3] == 255).all()
+    xr.testing.assert_identical(probe_apply(store, probe), found["class"])

@@ -1,6 +1,6 @@
 """Data sets in the layout of GEO-Bench v1.0, small, with classes planted in them.
 
-Names, attributes and quirks are the published ones (ADR 0019). The pickles, which
+Names, attributes and quirks are the published ones (ADR 0020). The pickles, which
 nothing may ever open, make a file when they are.
 """
 

@@ -1,7 +1,7 @@
 """A data set of GEO-Bench on disk: partitions, statistics, one HDF5 file a sample.
 
 The files also hold pickles (`task_specs.pkl`, the attribute `pickle` of each sample).
-None is ever opened: a pickle can run code, and nothing in it is needed (ADR 0019).
+None is ever opened: a pickle can run code, and nothing in it is needed (ADR 0020).
 
 Shapes: B bands, H W pixels.
 """
@@ -171,7 +171,7 @@ class GeobenchFolder:
             raise DataError(
                 f"bands of `{self.task.name}` are not stored under the names they were "
                 f"published with: `{self.task.stored('B10')}` does not hold B10",
-                hint="ADR 0019 lists the names; corrected copies are not read",
+                hint="ADR 0020 lists the names; corrected copies are not read",
             )
 
     def read(self, sample: str, bands: Sequence[str]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """The five Sentinel-2 tasks of GEO-Bench v1.0, and what is peculiar about each.
 
-ADR 0019 has the sources.
+ADR 0020 has the sources.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
 from mmearth_infer.api.scenes import need_xarray
+from mmearth_infer.api.settings import with_paths
 from mmearth_infer.errors import MissingExtraError
 from mmearth_infer.write.address import Address, locate
 from mmearth_infer.write.map_store import PROBABILITY
@@ -39,8 +40,8 @@ class FitSettings(TypedDict, total=False):
     block_m: float | None
     balanced: bool
     seed: int
-    picture: Path | None
-    table: Path | None
+    picture: str | Path | None
+    table: str | Path | None
     overwrite: bool
 
 
@@ -81,7 +82,7 @@ def probe_fit(
         from mmearth_infer.probe.fit import FitConfig, fit_probe  # noqa: PLC0415 -- extra
         from mmearth_infer.probe.labels import LabelOptions  # noqa: PLC0415 -- likewise
 
-    said: dict[str, Any] = {**settings}
+    said = with_paths(settings)
     about_labels = {
         one.name: said.pop(one.name) for one in fields(LabelOptions) if one.name in said
     }

@@ -7,6 +7,7 @@ each means and what it is where it is left out.
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from mmearth_infer.errors import MMEarthError
@@ -14,7 +15,6 @@ from mmearth_infer.read.options import SceneOptions, parse_bands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from mmearth_infer.engine.choice import EngineChoice
     from mmearth_infer.grid.plan import Blend
@@ -59,13 +59,13 @@ class EmbedSettings(RunSettings, total=False):
     dtype: DtypeChoice
     layout: LayoutChoice
     report: bool
-    report_picture: Path | None
+    report_picture: str | Path | None
 
 
 class SegmentSettings(RunSettings, total=False):
     """How a scene is mapped: `mmearth_infer.SegmentConfig`."""
 
-    polygons: Path | None
+    polygons: str | Path | None
     least_cells: int
 
 
@@ -74,6 +74,9 @@ OF_FILES: Final = (
     *("polygons", "least_cells"),
 )
 """Settings of runs that write something."""
+
+FILES: Final = ("report_picture", "polygons", "picture", "table")
+"""Settings that name files beside the result."""
 
 
 def config_fields(settings: Mapping[str, Any], *, written: bool) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def config_fields(settings: Mapping[str, Any], *, written: bool) -> dict[str, An
                 f"`{name}` is about what is written, and nothing is",
                 hint="say where the result goes with out=",
             )
-    said, about_scene = dict(settings), {}
+    said, about_scene = with_paths(settings), {}
     for field in fields(SceneOptions):
         if field.name in said:
             about_scene[field.name] = said.pop(field.name)
@@ -105,3 +108,11 @@ def config_fields(settings: Mapping[str, Any], *, written: bool) -> dict[str, An
     if about_scene.get("aoi") is not None:
         about_scene["aoi"] = str(about_scene["aoi"])
     return {**said, "options": SceneOptions(**about_scene)}
+
+
+def with_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords with those that name files as paths."""
+    return {
+        name: Path(value) if name in FILES and isinstance(value, str) else value
+        for name, value in settings.items()
+    }

@@ -202,7 +202,15 @@ def test_a_map_in_memory_is_that_of_the_file(
     scene: Path, array: xr.DataArray, models: dict[str, Path], tmp_path: Path
 ) -> None:
     """Classes, colours, nodata, and the probabilities."""
-    segment(scene, tmp_path / "m.tif", model=models["map"], probabilities=True)
+    polygons = str(tmp_path / "p.gpkg")
+    report = segment(
+        str(scene),
+        str(tmp_path / "m.tif"),
+        model=str(models["map"]),
+        probabilities=True,
+        polygons=polygons,
+    )
+    assert report.files["polygons"] == polygons
     found = segment(array, model=models["map"], probabilities=True)
     xr.testing.assert_identical(segment(array, model=models["map"]), found["class"])
     with rasterio.open(tmp_path / "m.tif") as file:

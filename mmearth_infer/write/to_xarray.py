@@ -129,10 +129,10 @@ class _Cells(BackendArray):
             _span(part, size)
             for part, size in zip((rows, cols), self.shape[1:], strict=True)
         )
-        if not height or not width:
-            return np.empty((self.shape[0], height, width), self.dtype)[bands]
-        window = Window(row=row, col=col, height=height, width=width)
-        values_Dhw = self._embedding.read(window).astype(self.dtype, copy=False)
+        values_Dhw: NDArray[Any] = np.empty((self.shape[0], height, width), self.dtype)
+        if height and width:
+            window = Window(row=row, col=col, height=height, width=width)
+            values_Dhw = self._embedding.read(window).astype(self.dtype, copy=False)
         return values_Dhw[bands, rows, cols]
 
 

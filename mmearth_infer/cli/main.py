@@ -21,6 +21,7 @@ SUMMARIES: Final = {
     "bench": "Measure how fast engines run models on this machine.",
     "cog": "Write a store as a Cloud Optimized GeoTIFF.",
     "embed": "Embed a Sentinel-2 scene into a georeferenced Zarr store.",
+    "evaluate": "Evaluate encoders on a benchmark, as the MMEarth paper does.",
     "export": "Turn a checkpoint into a verified model file.",
     "finetune": "Fine-tune a segmentation model on images with labels.",
     "info": "Explain a model, a scene or a store.",
@@ -38,6 +39,7 @@ SUMMARIES: Final = {
 EXTRAS: Final = {
     "bench": "cpu",
     "embed": "cpu",
+    "evaluate": "train",
     "finetune": "train",
     "info": "cpu",
     "make-dataset": "train",

@@ -168,10 +168,11 @@ def resume_command(ctx: click.Context) -> str:
         if not said or name in {"overwrite", "resume"}:
             continue
         value = ctx.params[name]
-        if isinstance(parameter, click.Option):
-            words.append(max(parameter.opts, key=len))
-        if not (isinstance(parameter, click.Option) and parameter.is_flag):
-            words.append(str(value))
+        for one in value if parameter.multiple else (value,):
+            if isinstance(parameter, click.Option):
+                words.append(max(parameter.opts, key=len))
+            if not (isinstance(parameter, click.Option) and parameter.is_flag):
+                words.append(str(one))
     return shlex.join([*words, "--resume"])
 
 

@@ -58,6 +58,9 @@ class Batches:
     device: torch.device
     """Where they are computed on."""
 
+    turns: bool = True
+    """Whether tiles to train on are turned and mirrored."""
+
     @property
     def steps_an_epoch(self) -> int:
         """Batches that hold all tiles to train on."""
@@ -69,6 +72,8 @@ class Batches:
         rows = self.tiles.rows("train").tolist()
         order = epoch_order(rows, seed=self.seed, epoch=epoch)
         chosen = order[place * self.size : (place + 1) * self.size]
+        if not self.turns:
+            return self.of(chosen.tolist())
         rng = np.random.default_rng((self.seed, _TURN, step))
         turns = rng.integers(0, TURNS, len(chosen)).tolist()
         batch = self.of(chosen.tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from torch.optim import AdamW
 
@@ -14,18 +14,32 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mmearth_training.finetune.recipe import OptimRecipe
-    from mmearth_training.model.unet import Unet
+    from mmearth_training.model.encoder import Encoder
 
 
-def layers_of(unet: Unet) -> Iterator[tuple[int, nn.Parameter]]:
-    """Yield each parameter of a U-Net with how many layers lie between it and the end.
+class Tuned(Protocol):
+    """An encoder and what comes behind it: a `Unet`, a `Classifier`."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """What was pretrained."""
+        ...
+
+    @property
+    def decoder(self) -> nn.Module:
+        """What was not."""
+        ...
+
+
+def layers_of(model: Tuned) -> Iterator[tuple[int, nn.Parameter]]:
+    """Yield each parameter of a model with how many layers lie between it and the end.
 
     0 for the decoder, then one for each block of the encoder from the last to the
     first, its downsampling with the first block of a stage, and one for the stem.
     """
-    for parameter in unet.decoder.parameters():
+    for parameter in model.decoder.parameters():
         yield 0, parameter
-    encoder = unet.encoder
+    encoder = model.encoder
     distance = 0
     for stage, blocks in reversed([*enumerate(encoder.blocks())]):
         for block in reversed(blocks):
@@ -40,14 +54,14 @@ def layers_of(unet: Unet) -> Iterator[tuple[int, nn.Parameter]]:
             yield distance + 1, parameter
 
 
-def build_optimizer(unet: Unet, optim: OptimRecipe) -> AdamW:
-    """Return AdamW for all weights of a U-Net, those that are frozen now included.
+def build_optimizer(model: Tuned, optim: OptimRecipe) -> AdamW:
+    """Return AdamW for all weights of a model, those that are frozen now included.
 
     Weights with one axis (biases, norms, GRN) have no weight decay.
     """
     peak = optim.base_lr * optim.batch / BASE_BATCH
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
-    for distance, parameter in layers_of(unet):
+    for distance, parameter in layers_of(model):
         groups.setdefault((distance, parameter.ndim > 1), []).append(parameter)
     return AdamW(
         [

@@ -1,0 +1,1 @@
+"""The evaluation of the MMEarth paper: encoders on GEO-Bench, as one table."""

@@ -111,7 +111,7 @@ def test_the_commands_of_the_readme_exist(
         (ROOT / "README.md").read_text(),
         flags=re.MULTILINE,
     )
-    assert len(typed) == 4
+    assert len(typed) == 7
     for line in typed:
         command, *args = line.split()
         if command == "export":

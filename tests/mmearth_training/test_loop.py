@@ -190,6 +190,18 @@ def test_a_loss_that_is_not_finite_is_named(
     assert not find_checkpoints(config.checkpoints)
 
 
+@pytest.mark.parametrize("loader", ["workers", "resident"])
+def test_an_input_that_is_not_finite_is_told_from_a_loss(
+    run_config: Callable[..., RunConfig], small_recipe: Recipe, loader: str
+) -> None:
+    """Brightness that overflows is no matter of the learning rate."""
+    recipe = changed(small_recipe, data={"loader": loader}, augment={"gain": 1e4})
+    config = run_config(recipe=recipe)
+    with pytest.raises(TrainingError, match=r"input of \d of \d+ samples .* at step 1"):
+        pretrain(config, quiet=True)
+    assert not find_checkpoints(config.checkpoints)
+
+
 def test_a_run_is_not_resumed_with_another_recipe(
     run_config: Callable[..., RunConfig], small_recipe: Recipe
 ) -> None:

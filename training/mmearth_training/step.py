@@ -73,7 +73,7 @@ class Trainer:
                 sums_T, counts_T = self._errors(batch)
                 all_counts_T = self.world.sum(counts_T)
                 mean_T = mean_error(self.world.sum(sums_T), all_counts_T)
-                self._check(mean_T, number)
+                self._check(mean_T, number, batch)
                 own_T = mean_error(self.world.size * sums_T, all_counts_T)
                 loss = self.model.weights(own_T, mean_T) / len(batches)
                 loss.backward()
@@ -125,11 +125,18 @@ class Trainer:
             return self.forward.no_sync()
         return nullcontext()
 
-    def _check(self, losses_T: Tensor, number: int) -> None:
-        """Name the tasks whose loss is not finite."""
+    def _check(self, losses_T: Tensor, number: int, batch: Batch) -> None:
+        """Name the tasks whose loss is not finite, unless the input was not."""
         finite = losses_T.isfinite().tolist()
         if all(finite):
             return
+        if broken := int((~batch.x_NBhw.isfinite()).flatten(1).any(1).sum()):
+            raise TrainingError(
+                f"the input of {broken} of {len(batch)} samples is not finite at step "
+                f"{number}",
+                hint="look at its data, statistics and the recipe's `augment`; the "
+                "last checkpoint is as it was, and a resumed run meets them again",
+            )
         wrong = [
             task.name
             for task, fine in zip(self.model.tasks, finite, strict=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmearth_infer.errors import RecipeError
@@ -21,7 +21,7 @@ from mmearth_training.data.augment import (
     recolour,
 )
 from mmearth_training.data.batch import Numbers, indices_of
-from mmearth_training.data.chance import About, normal, uniform
+from mmearth_training.data.chance import About, between, normal, uniform
 from mmearth_training.data.draws import Key
 from mmearth_training.data.folder import open_folder
 from mmearth_training.loop import open_samples
@@ -73,6 +73,24 @@ def test_a_draw_is_decided_by_what_it_is_about(
     assert torch.equal(together, torch.cat([draw([row]) for row in rows]))
     assert ((together > 0) & (together < 1)).all()
     assert not torch.equal(together, draw(rows, About.COLOUR))
+
+
+@given(hashes=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
+@example(hashes=[-1, 0, -(2**63), 2**63 - 1])
+def test_no_hash_gives_0_or_1_and_none_is_an_outlier(hashes: list[int]) -> None:
+    drawn = between(torch.tensor(hashes))
+    assert ((drawn >= 2**-24) & (drawn <= 1 - 2**-24)).all()
+    assert (normal(drawn).abs() < 5.4).all()
+
+
+def test_the_draw_that_was_1_recolours_finitely() -> None:
+    """Look 1742 at row 77 draws set bits only: once rounded to 1, an infinite gain."""
+    key = Looks.of([Key(row=77, epoch=1742)], seed=0, device=CPU)
+    assert key.draw(About.COLOUR, 25).max() > 0.9999999
+    numbers = torch.full((1, 12), 1000.0)
+    assert (
+        recolour(torch.ones(1, 12, 2, 2), numbers, numbers, key, ALL).isfinite().all()
+    )
 
 
 def test_draws_are_even_and_independent() -> None:

@@ -144,7 +144,7 @@ def recolour(
 
 def draw_mask(looks: Looks, *, patches: int, visible: int) -> tuple[Tensor, Tensor]:
     """Return visible and hidden patches, ascending, `(N, V)` and `(N, U)`."""
-    order_NP = looks.draw(About.MASK, patches).argsort(dim=1)
+    order_NP = looks.draw(About.MASK, patches).argsort(dim=1, stable=True)
     visible_NV, hidden_NU = torch.tensor_split(order_NP, [visible], dim=1)
     return visible_NV.sort(dim=1).values, hidden_NU.sort(dim=1).values
 

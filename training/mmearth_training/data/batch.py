@@ -142,7 +142,7 @@ def assemble(
     if INDICES.name in config.tasks:
         cropped[INDICES.name] = indices_of(cropped[INPUT], numbers, config.bands)
     return Batch(
-        x_NBhw=torch.nan_to_num(cropped[INPUT], nan=0.0),
+        x_NBhw=cropped[INPUT].masked_fill(cropped[INPUT].isnan(), 0),
         targets={name: cropped[name] for name in config.tasks},
         visible_NV=visible_NV,
         hidden_NU=hidden_NU,

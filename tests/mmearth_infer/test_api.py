@@ -60,12 +60,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scene(tmp_path_factory.mktemp("scene") / "scene.tif", dn_CHW, nodata=0)
 
 
+def opened_array(path: Path) -> xr.DataArray:
+    """Return a file as rioxarray opens it, read and closed."""
+    opened = rioxarray.open_rasterio(path)
+    assert isinstance(opened, xr.DataArray)
+    opened.load()
+    opened.close()
+    return opened
+
+
 @pytest.fixture
 def array(scene: Path) -> xr.DataArray:
     """The same, as rioxarray opens it."""
-    opened = rioxarray.open_rasterio(scene)
-    assert isinstance(opened, xr.DataArray)
-    return opened.load()
+    return opened_array(scene)
 
 
 @pytest.fixture(scope="session")
@@ -366,8 +373,7 @@ def test_evidence_of_the_offset_is_asked_of_attributes(
         random_dn(12, 64, 64) + np.uint16(1000),
         tags={"PROCESSING_BASELINE": "05.09"},
     )
-    opened = rioxarray.open_rasterio(path)
-    assert isinstance(opened, xr.DataArray)
+    opened = opened_array(path)
     xr.testing.assert_identical(
         embed(opened, model=models["echo"]), embed(path, model=models["echo"])
     )

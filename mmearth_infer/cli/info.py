@@ -1,9 +1,10 @@
-"""`mmearth info`: explains a model, a scene or a store."""
+"""`mmearth info`: explains a model, a probe, a scene or a store."""
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from mmearth_infer.cli.options import (
 from mmearth_infer.engine.choice import ABLE, describe_engines, this_machine
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.open import read_file
-from mmearth_infer.errors import StoreError
+from mmearth_infer.errors import ManifestError, MMEarthError, StoreError
+from mmearth_infer.probe.probe_file import open_probe
 from mmearth_infer.read.source import open_source
 from mmearth_infer.run.tiling import plan_scene
 from mmearth_infer.write.address import locate
@@ -59,17 +61,17 @@ def info(  # noqa: PLR0913 -- one a flag
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Explain a model, a scene or a store.
+    """Explain a model, a probe, a scene or a store.
 
-    FILE is a model file (.onnx, .xml, .pt2, .engine), a store, or a scene. For a
-    model it tells what could run it here; for a scene the bands, level and offset
+    FILE is a model file (.onnx, .xml, .pt2, .engine), a probe, a store, or a scene. For
+    a model it tells what could run it here; for a scene the bands, level and offset
     that were found, on what evidence, and the windows that `mmearth embed` would
     need with the same options.
     """
     del quiet  # what is asked for is always said
     path = Path(file)
     if path.suffix in ABLE:
-        facts = model_facts(path)
+        facts = model_or_probe_facts(path)
     elif _is_store(file):
         facts = store_facts(locate(file))
     else:
@@ -110,6 +112,7 @@ def model_facts(path: Path) -> Facts:
         "architecture": f"{made.family} {made.size}, patch {made.patch_px} px",
         "bands": list(manifest.bands),
         "product levels": list(manifest.statistics),
+        "classes": [one.name for one in manifest.classes],
         "outputs": [msgspec.to_builtins(out) for out in manifest.outputs],
         "training crop": f"{manifest.training_crop_px} px",
         "GRN": f"{manifest.grn.scope}, eps {manifest.grn.eps:g}",
@@ -122,6 +125,46 @@ def model_facts(path: Path) -> Facts:
         "verified": checked
         and f"within {checked.max_relative:.1e} of {checked.reference}",
         "warnings": list(file.warnings),
+    }
+
+
+def model_or_probe_facts(path: Path) -> Facts:
+    """Return what a model file promises, or a probe, which is a `.onnx` file too."""
+    try:
+        return model_facts(path)
+    except ManifestError:
+        with suppress(MMEarthError):
+            return probe_facts(path)
+        raise
+
+
+def probe_facts(path: Path) -> Facts:
+    """Return what a probe promises."""
+    probe = open_probe(path)
+    made = probe.manifest
+    tested = made.validation
+    scores = tested.scores if tested else {}
+    return {
+        "kind": f"probe, {made.kind}",
+        "digest": f"sha256:{probe.digest}",
+        "classes": [
+            f"{one.name}, of {cells} cells"
+            for one, cells in zip(made.classes, made.cells, strict=True)
+        ],
+        "model": f"{made.model_name} ({made.model_digest})",
+        "stage": made.stage,
+        "stride": made.stride_px and f"{made.stride_px} px",
+        "channels": made.channels,
+        "settings": [f"{key} {value}" for key, value in made.settings.items()],
+        "validation": tested
+        and f"{tested.folds} folds of {tested.blocks} blocks of {tested.block_m:.0f} m",
+        "scores": [
+            f"{name} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
+            for name, score in scores.items()
+        ],
+        "labels": list(made.labels),
+        "stores": list(made.stores),
+        "made by": f"mmearth-infer {made.code_version}",
     }
 
 
@@ -158,7 +201,7 @@ def _stated_facts(
         "product level": f"{scene['product_level']}: {scene['product_level_evidence']}",
         "offset": f"{scene['offset_dn']}: {scene['offset_evidence']}",
         "tiling": ", ".join(f"{key} {value}" for key, value in tiling.items()),
-        "kept as": " ".join(made["output"].values()),
+        "kept as": ", ".join(f"{key} {kept}" for key, kept in made["output"].items()),
         "engine": " ".join(str(value) for value in made["engine"].values()),
         "made by": f"mmearth-infer {made['version']}",
     }

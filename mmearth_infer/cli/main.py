@@ -18,13 +18,14 @@ COMMANDS: Final = "mmearth.commands"
 """Entry-point group; each package of the family adds its own commands."""
 
 SUMMARIES: Final = {
+    "batch": "Embed or map many scenes, on one machine or a cluster.",
     "bench": "Measure how fast engines run models on this machine.",
     "cog": "Write a store as a Cloud Optimized GeoTIFF.",
     "embed": "Embed a Sentinel-2 scene into a georeferenced Zarr store.",
     "evaluate": "Evaluate encoders on a benchmark, as the MMEarth paper does.",
     "export": "Turn a checkpoint into a verified model file.",
     "finetune": "Fine-tune a segmentation model on images with labels.",
-    "info": "Explain a model, a scene or a store.",
+    "info": "Explain a model, a probe, a scene or a store.",
     "make-dataset": "Cut scenes into a small data set to train on.",
     "pack": "Rewrite a published data set so that it reads fast.",
     "pool": "Write one mean vector for each square of a store.",
@@ -37,6 +38,7 @@ SUMMARIES: Final = {
 """First line of each command's help, so that listing imports none (tested equal)."""
 
 EXTRAS: Final = {
+    "batch": "dask",
     "bench": "cpu",
     "embed": "cpu",
     "evaluate": "train",

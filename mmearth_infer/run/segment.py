@@ -24,9 +24,9 @@ from mmearth_infer.run.provenance import job, provenance
 from mmearth_infer.run.report import Report, Stopwatch
 from mmearth_infer.run.tiling import PANEL_PX
 from mmearth_infer.write.address import locate
+from mmearth_infer.write.layout import CLASS
 from mmearth_infer.write.map_cog import read_classes, read_tag
 from mmearth_infer.write.map_store import (
-    CLASS,
     PROBABILITY,
     MapSink,
     map_layers,

@@ -33,6 +33,9 @@ LAYOUTS: Final[tuple[LayoutChoice, ...]] = get_args(LayoutChoice)
 EMBEDDING: Final = "embedding"
 """Name of the data array of stores of embeddings."""
 
+CLASS: Final = "class"
+"""Name of the data array of maps of classes."""
+
 PROVENANCE: Final = "mmearth"
 """Group attribute with everything that made the store."""
 

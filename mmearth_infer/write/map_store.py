@@ -12,7 +12,7 @@ import zarr
 
 from mmearth_infer.grid.window import Window
 from mmearth_infer.write.classes import ClassEncoding, ShareEncoding
-from mmearth_infer.write.layout import Layer
+from mmearth_infer.write.layout import CLASS, Layer
 from mmearth_infer.write.map_cog import class_map, share_map
 from mmearth_infer.write.place import place_at
 from mmearth_infer.write.zarr_store import ZarrSink
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.seams import Strip
     from mmearth_infer.write.address import Where
-
-CLASS: Final = "class"
-"""Array of classes."""
 
 PROBABILITY: Final = "probability"
 """Array with the probability of each class."""

@@ -9,7 +9,7 @@ import zarr
 
 from mmearth_infer.disk import Kind
 from mmearth_infer.errors import StoreError
-from mmearth_infer.write.layout import EMBEDDING, PROVENANCE
+from mmearth_infer.write.layout import CLASS, EMBEDDING, PROVENANCE
 from mmearth_infer.write.place import Folder, place_at
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ STORE: Final = Kind("store", lambda folder: is_store(Folder(folder)))
 def read_store_metadata(
     where: str | Where,
 ) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
-    """Return a store's attributes, and shape and chunks of its coarsest embedding.
+    """Return a store's attributes, and shape and chunks of its map.
+
+    Of several stages it is the coarsest, of classes and probabilities the classes.
 
     Raises:
         StoreError: If it is not a store made by this package.
@@ -57,13 +59,13 @@ def read_store_metadata(
         with place.reading():
             group = zarr.open_group(place.store(read_only=True), mode="r")
             attributes = dict(group.attrs)
-            stages = sorted(
-                name for name, _ in group.groups() if name.startswith("stage")
-            )
-            if stages:
-                group = group[stages[-1]]  # type: ignore[assignment]  # a group
+            names = [name for name, _ in group.groups()]
+            stages = sorted(name for name in names if name.startswith("stage"))
+            inner = stages[-1] if stages else CLASS if CLASS in names else None
+            if inner:
+                group = group[inner]  # type: ignore[assignment]  # a group
                 attributes = {**dict(group.attrs), **attributes}
-            array = group[EMBEDDING]
+            array = group[CLASS if CLASS in group else EMBEDDING]
         assert isinstance(array, zarr.Array)
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"`{place.where}` is damaged: {error}") from error

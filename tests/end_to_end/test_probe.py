@@ -56,6 +56,9 @@ def test_polygons_of_rstoolbox(
     score = validation["scores"]["mean_iou"]
     assert 0.6 < score["low"] < score["value"] < score["high"] <= 1
     assert validation["blocks"] >= validation["folds"] == 5
+    facts = done(mmearth("info", probe, "--json"))
+    assert facts["kind"] == "probe, logistic"
+    assert facts["classes"][1].startswith("forest, of ")
     mapped = done(
         mmearth("probe", "apply", store, "--probe", probe, "-o", out, "--json")
     )

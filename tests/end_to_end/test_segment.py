@@ -136,6 +136,9 @@ def test_a_map_in_a_store(
     assert array.attrs["classes"][1] == {"name": "brightest in B2", "rgb": [1, 20, 254]}
     again = mmearth("segment", scene, "-o", out, "--model", model, *SMALL, "--resume")
     assert "complete already" in again.stderr
+    facts = mmearth("info", out, "--json").report
+    assert facts["shape"] == [1, *expected_classes(dn).shape]
+    assert facts["kept as"] == "probabilities False"
     ran = mmearth("view", out, "-o", tmp_path / "v.png")
     assert ran.code == 1
     assert "holds a map of classes" in ran.stderr

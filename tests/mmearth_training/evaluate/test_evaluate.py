@@ -256,6 +256,7 @@ def test_the_command(
     assert "| *paper* ImageNet | 57.2 |" in page
     assert "*majority*" in page
     assert "untrained:atto" in page
+    assert "Other samples than in the paper: m-bigearthnet (48 of 20000)." in page
     assert ran.report["chart"] is None
     models = [one["model"] for one in ran.report["results"]]
     assert models == ["small", "untrained:atto"]
@@ -265,6 +266,32 @@ def test_the_command(
     assert again.code == 1
     assert "holds a run already" in again.stderr
     assert "hint: --resume" in again.stderr
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    geobench: Path,
+    encoder: Path,
+    tmp_path: Path,
+    mmearth: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With every flag that was typed, those of several values included."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmearth_training.evaluate.loop.linear_probe", interrupt)
+    words = ("evaluate", "geobench", "--data", str(geobench))
+    words += ("-o", str(tmp_path / "out"), "--checkpoint", str(encoder))
+    words += ("--mode", "lp", "--partition", "0.50x_train")
+    words += ("--partition", "1.00x_train")
+    ran = mmearth(*words)
+    assert ran.code == 1
+    assert "holds what is finished" in ran.stderr
+    typed = ran.stderr.split("hint: `mmearth ")[1].split("`")[0].split()
+    assert typed.count("--partition") == 2
+    assert typed[typed.index("--partition") + 1] == "0.50x_train"
+    assert typed[-1] == "--resume"
 
 
 @pytest.mark.parametrize(

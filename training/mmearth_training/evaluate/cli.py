@@ -73,7 +73,7 @@ _ABOVE = click.FloatRange(min=0, min_open=True)
     "modes",
     multiple=True,
     type=click.Choice(MODES),
-    help="Linear probe, fine-tuning, linear probe with the first convolution, U-Net; "
+    help="Fine-tuning, linear probe, linear probe with the first convolution, U-Net; "
     "may be repeated. Default: the paper's, ft and lp or seg.",
 )
 @click.option(

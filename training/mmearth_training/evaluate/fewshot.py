@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from mmearth_training.curves import COLOURS
 from mmearth_training.data.geobench.folder import DEFAULT_PARTITION
@@ -14,12 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mmearth_training.evaluate.results import Result
-
-FEW_SHOT: Final = (
-    *("0.01x_train", "0.02x_train", "0.05x_train", "0.10x_train"),
-    *("0.20x_train", "0.50x_train", "1.00x_train"),
-)
-"""Partitions of GEO-Bench by their share of the samples to train on."""
 
 _WIDTH_IN: Final = 12.0
 _HEIGHT_IN: Final = 3.2
@@ -66,7 +61,12 @@ def draw_few_shot(results: Sequence[Result]) -> Figure | None:
         for model, points in lines[task, mode].items():
             counts, values = zip(*points, strict=True)
             axes.plot(counts, values, "o-", color=colours[model], lw=1.4, ms=4)
+        ticks = sorted(
+            {count for points in lines[task, mode].values() for count, _ in points}
+        )
         axes.set_xscale("log")
+        axes.set_xticks(ticks, [str(count) for count in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(f"{task}, {mode}", loc="left", fontsize=10, weight="bold")
         axes.set_xlabel("samples to train on", fontsize=8)
         axes.set_ylabel(f"{metrics[task]} (%)", fontsize=8)

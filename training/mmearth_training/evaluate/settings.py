@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from mmearth_training.data.geobench.tasks import Kind
 
-Mode = Literal["lp", "ft", "elp", "seg"]
-"""Linear probe, fine-tuning, linear probe with the first convolution, U-Net."""
+Mode = Literal["ft", "lp", "elp", "seg"]
+"""Fine-tuning, linear probe, linear probe with the first convolution, U-Net."""
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 

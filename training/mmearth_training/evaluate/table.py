@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MODE_NAMES: Final = {"lp": "LP", "ft": "FT", "elp": "extended LP", "seg": "U-Net"}
 _NONE: Final = "-"
 _BEST_OF: Final = 2
+_MOST_OFF: Final = 0.05
 _LEGEND: Final = (
     "*paper*: Nedungadi et al. 2024, ConvNeXt V2 atto. *majority*: a model that says "
     "of every image how often each class occurs among those to train on."
@@ -63,7 +64,8 @@ def _partition(results: Sequence[Result], partition: str) -> list[str]:
         for task, mode in columns
     ]
     rows = []
-    if partition in {DEFAULT_PARTITION, "1.00x_train"}:
+    compared = partition in {DEFAULT_PARTITION, "1.00x_train"}
+    if compared:
         rows += [
             [f"*paper* {name}", *(_figure(figures.get(c)) for c in columns)]
             for name, figures in PUBLISHED.items()
@@ -88,6 +90,12 @@ def _partition(results: Sequence[Result], partition: str) -> list[str]:
         )
     lines = [["", *heads], ["---", *("---:" for _ in columns)], *rows]
     samples = {one.task: one.samples["train"] for one in results}
+    others = [
+        f"{task} ({count} of {TASKS[task].samples[0]})"
+        for task, count in samples.items()
+        if abs(count / TASKS[task].samples[0] - 1) > _MOST_OFF
+    ]
+    note = f"Other samples than in the paper: {', '.join(others)}."
     counts = ", ".join(f"{task} {count}" for task, count in samples.items())
     return [
         f"## {partition}",
@@ -96,6 +104,7 @@ def _partition(results: Sequence[Result], partition: str) -> list[str]:
         "",
         f"Samples to train on: {counts}.",
         "",
+        *([note, ""] if others and compared else []),
     ]
 
 

@@ -196,6 +196,9 @@ def test_statistics_of_pretraining(
     assert "Input statistics: l2a" in (out / "table.md").read_text()
     with pytest.raises(TrainingError, match="was started with statistics = `l2a`"):
         run(geobench, encoder, out, statistics="dataset", resume=True, **asked)
+    collection = geobench / "classification_v1.0"
+    with pytest.raises(TrainingError, match="was started with data = "):
+        run(collection, encoder, out, statistics="l2a", resume=True, **asked)
 
 
 def test_few_samples_and_a_chart(geobench: Path, encoder: Path, tmp_path: Path) -> None:

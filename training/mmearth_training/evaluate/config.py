@@ -94,6 +94,7 @@ class EvaluateConfig:
         """Return what must be the same for all cells of one table."""
         return {
             "suite": "geobench",
+            "data": str(self.data.resolve()),
             "settings": {
                 mode: {
                     "optim": msgspec.to_builtins(setting.optim),

@@ -12,6 +12,7 @@
   + DataError           a training data set that is missing, broken or incomplete
   + RecipeError         a training run described in a way that cannot be
   + TrainingError       a training run that cannot go on
+  + JobError            a batch job that cannot be, or of which scenes failed
   + StoreError          an output that exists, or cannot be written or read
   + MissingExtraError   a feature whose optional dependency is not installed
 """
@@ -76,6 +77,10 @@ class RecipeError(MMEarthError):
 
 class TrainingError(MMEarthError):
     """A training run that cannot start, go on or be resumed."""
+
+
+class JobError(MMEarthError):
+    """A batch job that cannot be, cannot go on, or of which scenes failed."""
 
 
 class StoreError(MMEarthError):

@@ -14,7 +14,7 @@ from mmearth_infer.disk import Kind, check_output
 from mmearth_infer.engine.open import read_file
 from mmearth_infer.errors import MMEarthError
 from mmearth_infer.view.pool import check_side, check_table, is_table, pool
-from mmearth_infer.view.stac_item import is_our_item, item_path, write_item
+from mmearth_infer.view.stac_item import ITEM, item_path, write_item
 from mmearth_infer.write.address import on_disk
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ WINDOW: Final = 0
 
 TABLE: Final = Kind("table of vectors", is_table)
 """What may be replaced: not the file that a scene was read from."""
-
-ITEM: Final = Kind("STAC item of a store", is_our_item)
-"""Likewise."""
 
 
 class _Side(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4

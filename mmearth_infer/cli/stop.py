@@ -40,13 +40,28 @@ def stopping(out: str | Where, *, tidy: Callable[[], None]) -> Iterator[None]:
         tidy: Leaves the terminal as it was.
 
     """
+    with stopping_with(lambda: farewell(locate(out), sys.argv), tidy=tidy):
+        yield
+
+
+@contextmanager
+def stopping_with(
+    say: Callable[[], str], *, tidy: Callable[[], None]
+) -> Iterator[None]:
+    """Stop when asked to.
+
+    Args:
+        say: Returns what is said then.
+        tidy: Leaves the terminal as it was.
+
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears signals
         return
 
     def stop(number: int, _frame: object) -> None:
         tidy()
-        click.echo(farewell(locate(out), sys.argv), err=True)
+        click.echo(say(), err=True)
         sys.stderr.flush()
         os._exit(BY_SIGNAL + number)
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mmearth_infer.engine.open import open_model
+from mmearth_infer.engine.kept import open_or_keep
 from mmearth_infer.errors import MMEarthError, ModelError
 from mmearth_infer.read.source import open_sources
 from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
@@ -258,7 +258,7 @@ def _open_model(config: RunConfig, task: Task) -> CompiledModel:
         ModelError: If it is for another task.
 
     """
-    model = open_model(
+    model = open_or_keep(
         config.model,
         engine=config.engine,
         device=config.device,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mmearth_infer.disk import check_files, file_beside
+from mmearth_infer.disk import Kind, check_files, file_beside
 from mmearth_infer.view.acquired import acquired, stac_time
 from mmearth_infer.view.footprint import footprint
 from mmearth_infer.write.address import on_disk
@@ -56,6 +56,10 @@ def is_our_item(path: Path) -> bool:
         return RUNTIME in json.loads(path.read_bytes())["properties"]
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return False
+
+
+ITEM: Final = Kind("STAC item of a store", is_our_item)
+"""What may be replaced: not the item that a scene was read from."""
 
 
 def write_item(

@@ -36,6 +36,8 @@ _SETTINGS: Final = {
     "distributed.comm.timeouts.connect": "60s",
     "distributed.comm.timeouts.tcp": "300s",
     "distributed.admin.tick.limit": "1h",
+    # one that is slow to come back is given up then, and replaced by `adapt`
+    "distributed.deploy.lost-worker-timeout": "30s",
     # `drive` counts tries itself
     "distributed.scheduler.allowed-failures": 0,
 }
@@ -69,6 +71,7 @@ def local_workers(workers: int, *, dashboard: bool) -> Iterator[Client]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        cluster.adapt(minimum=workers, maximum=workers, interval="2s")
         yield client
 
 

@@ -254,6 +254,8 @@ def _check_outputs(file: _JobFile) -> None:
         )
     if file.outputs.stac and file.task == "segment":
         raise JobError("[outputs] stac is for stores of embeddings, not for maps")
+    if file.outputs.stac and isinstance(locate_to_write(file.outputs.folder), Address):
+        raise JobError("STAC items are not written behind an address")
 
 
 def _placed(said: str, folder: Path) -> Where:

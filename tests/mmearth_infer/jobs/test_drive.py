@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mmearth_infer.errors import JobError
+from mmearth_infer.jobs import cluster
 from mmearth_infer.jobs.cluster import existing_cluster, local_workers
 from mmearth_infer.jobs.drive import DIED, deaths, drive
 from mmearth_infer.jobs.scene_task import SceneTask
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TRIES = 3
+LOST = "distributed.deploy.lost-worker-timeout"
 
 
 def tasks(names: list[str], folder: Path) -> Iterator[SceneTask]:
@@ -64,6 +69,20 @@ def test_few_scenes_are_handed_over_at_once(tmp_path: Path) -> None:
         ):
             assert taken <= done + 2
     assert done == taken == 30
+
+
+def test_workers_that_do_not_come_back_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask gives up those that take long to start again; the job does not."""
+    monkeypatch.setitem(cluster._SETTINGS, LOST, "100ms")
+    with local_workers(2, dashboard=False) as client:
+        for pid in client.run(os.getpid).values():
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(1)  # until they are given up
+        names = [f"good-{n}" for n in range(3)]
+        found = list(drive(client, tasks(names, tmp_path), tries=TRIES, run=act))
+    assert [one.state for one in found] == ["done"] * 3
 
 
 def test_a_scheduler_that_is_not_there() -> None:

@@ -1,0 +1,202 @@
+"""`mmearth batch`: the same stores as single runs make, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pystac
+import pytest
+
+from tests.helpers.digest import digest
+from tests.helpers.killing import command, left_in
+from tests.helpers.scenes import random_dn, write_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Ran
+
+SLOW = {"window_px": 32, "halo_px": 0, "batch_size": 1}
+
+
+def write_job(folder: Path, model: Path, *, tries: int = 2, stac: bool = False) -> Path:
+    """Write a job over every scene of a list, for two workers."""
+    settings = "\n".join(f"{key} = {value}" for key, value in SLOW.items())
+    path = folder / "job.toml"
+    path.write_text(
+        f'model = "{model}"\n'
+        f'[scenes]\nlist = "scenes.csv"\n'
+        f'[outputs]\nfolder = "stores"\nstac = {str(stac).lower()}\n'
+        f"[settings]\n{settings}\n"
+        f"[run]\nworkers = 2\ntries = {tries}\n"
+    )
+    return path
+
+
+def write_scenes(folder: Path, count: int, *, height: int = 128) -> list[str]:
+    """Write scenes and a list of them, and return their names."""
+    names = [f"s{n}" for n in range(count)]
+    for n, name in enumerate(names):
+        write_scene(folder / f"{name}.tif", random_dn(height=height, width=96, seed=n))
+    rows = [f"{name}.tif" for name in names]
+    (folder / "scenes.csv").write_text("\n".join(["scene", *rows]) + "\n")
+    return names
+
+
+def single_runs(
+    mmearth: Callable[..., Ran], folder: Path, names: list[str], model: Path
+) -> dict[str, str]:
+    """Embed each scene by itself, and return the digests of the stores."""
+    found = {}
+    for name in names:
+        out = folder / f"single-{name}.zarr"
+        flags = ("--window", 32, "--halo", 0, "--batch-size", 1, "-q")
+        ran = mmearth(
+            "embed", folder / f"{name}.tif", "-o", out, "--model", model, *flags
+        )
+        assert ran.code == 0, ran.stderr
+        found[name] = digest(out)
+    return found
+
+
+def stores(folder: Path) -> dict[str, str]:
+    """Return the digests of the stores of a job."""
+    return {path.stem: digest(path) for path in (folder / "stores").glob("*.zarr")}
+
+
+def test_two_workers_make_the_stores_of_single_runs(
+    mmearth: Callable[..., Ran], tmp_path: Path, echo_model: Path
+) -> None:
+    """Bit for bit; a catalogue of them holds; again, all is complete already."""
+    names = write_scenes(tmp_path, 5)
+    job = write_job(tmp_path, echo_model, stac=True)
+    ran = mmearth("batch", job, "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.report["counts"] == {"done": 5, "complete": 0, "failed": 0}
+    assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)
+    catalogue = pystac.Catalog.from_file(str(tmp_path / "stores" / "catalog.json"))
+    assert catalogue.validate()
+    assert sorted(item.id for item in catalogue.get_items()) == names
+    again = mmearth("batch", job, "--json")
+    assert again.report["counts"] == {"done": 0, "complete": 5, "failed": 0}
+    planned = mmearth("batch", job, "--plan", "--json").report
+    assert (planned["there"], planned["windows"]) == (5, 0)
+
+
+def test_what_is_bad_is_listed_and_the_rest_is_made(
+    mmearth: Callable[..., Ran], tmp_path: Path, echo_model: Path
+) -> None:
+    """A corrupt and a missing scene; what is mended is run by itself."""
+    names = write_scenes(tmp_path, 3)
+    whole = (tmp_path / "s1.tif").read_bytes()
+    (tmp_path / "s1.tif").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "s2.tif").rename(tmp_path / "elsewhere.tif")
+    job = write_job(tmp_path, echo_model)
+    ran = mmearth("batch", job)
+    assert ran.code == 1
+    assert "failed: s1: " in ran.stderr
+    assert f"failed: s2: there is no file `{tmp_path / 's2.tif'}`" in ran.stderr
+    assert "error: 2 of 3 scenes failed" in ran.stderr
+    assert f"hint: mmearth batch {job} --only-failed" in ran.stderr
+    assert set(stores(tmp_path)) == {"s0"}
+    made = (tmp_path / "stores" / "s0.zarr" / "zarr.json").stat()
+
+    (tmp_path / "elsewhere.tif").rename(tmp_path / "s2.tif")
+    ran = mmearth("batch", job, "--only-failed", "--json")
+    assert ran.code == 1
+    assert ran.report["counts"] == {"done": 2, "complete": 0, "failed": 1}
+
+    (tmp_path / "s1.tif").write_bytes(whole)
+    ran = mmearth("batch", job, "--json")
+    assert ran.code == 0, ran.stderr
+    assert ran.report["counts"] == {"done": 1, "complete": 2, "failed": 0}
+    assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)
+    assert (tmp_path / "stores" / "s0.zarr" / "zarr.json").stat() == made
+    assert "no scene failed" in mmearth("batch", job, "--only-failed").stderr
+
+
+def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the processes that run scenes."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if any("spawn_main" in word for word in child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def wait_for_strips(folder: Path, process: subprocess.Popen[bytes], most: int) -> bool:
+    """Wait until a scene is under way that few kills were seen of; False at the end."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        for ledger in folder.glob("*.ledger"):
+            try:
+                if ledger.read_bytes().count(b"\n") > most:
+                    return True
+            except FileNotFoundError:  # it was finished meanwhile
+                continue
+        time.sleep(0.005)
+    return False
+
+
+def test_killed_workers_leave_the_same_stores(
+    mmearth: Callable[..., Ran], tmp_path: Path, echo_model: Path
+) -> None:
+    """All workers are killed while they write, twice; what was written is kept."""
+    names = write_scenes(tmp_path, 4, height=8192)
+    job = write_job(tmp_path, echo_model, tries=8)
+    kills = 0
+    with subprocess.Popen(
+        command("batch", job, "--json"), stdout=subprocess.PIPE, env=os.environ
+    ) as process:
+        for strips in (1, 2):
+            if wait_for_strips(tmp_path / "stores", process, strips):
+                for worker in workers_of(process):
+                    worker.kill()
+                    kills += 1
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    report = json.loads(said.splitlines()[-1])
+    assert kills >= 2
+    assert report["worker_deaths"] >= 2
+    assert report["counts"]["failed"] == 0
+    assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)
+    assert left_in(tmp_path / "stores") == [f"{name}.zarr" for name in names]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_client_ends_and_so_do_its_workers(
+    mmearth: Callable[..., Ran],
+    tmp_path: Path,
+    echo_model: Path,
+    number: signal.Signals,
+) -> None:
+    """The same command goes on, and makes the stores of single runs."""
+    names = write_scenes(tmp_path, 2, height=8192)
+    job = write_job(tmp_path, echo_model)
+    with subprocess.Popen(
+        command("batch", job), stderr=subprocess.PIPE, env=os.environ
+    ) as process:
+        assert wait_for_strips(tmp_path / "stores", process, 1)
+        workers = workers_of(process)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert workers
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive
+    if number == signal.SIGINT:
+        assert process.returncode == 128 + number
+        assert f"hint: mmearth batch {job}" in said.decode()
+    assert len(stores(tmp_path)) < 2
+    assert mmearth("batch", job, "-q").code == 0
+    assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)

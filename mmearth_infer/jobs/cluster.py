@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import dask
 from distributed import Client, LocalCluster
 from distributed.security import Security
+from distributed.utils import silence_logging_cmgr
 
 from mmearth_infer.errors import JobError, MissingExtraError
 
@@ -93,5 +94,5 @@ def existing_cluster(address: str) -> Iterator[Client]:
             f"no Dask scheduler answers at `{address}`",
             hint="--scheduler takes tcp://HOST:PORT, as `dask scheduler` prints it",
         ) from error
-    with client:
+    with silence_logging_cmgr(logging.CRITICAL), client:
         yield client

@@ -126,6 +126,10 @@ class Swath:
         row = type(self.row)(*(cell * factor for cell in self.row))
         return replace(self, row=row)
 
+    def without_pixels(self) -> Swath:
+        """Return the same swath when nobody needs its pixels any more."""
+        return replace(self, dn_CHW=self.dn_CHW[:, :0].copy())
+
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""

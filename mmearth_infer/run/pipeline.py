@@ -187,10 +187,13 @@ def _tiles(batch: Batch, maps: Sequence[MapShape]) -> list[list[Tile]]:
 def _work(
     swaths: Iterator[Swath], panel: TilePlan, batch_size: int, blend: Blend
 ) -> Iterator[Batch | Swath]:
-    """Yield the batches of each swath, and then the swath, whose rows are done."""
+    """Yield the batches of each swath, and then what says that its rows are done.
+
+    That comes without pixels, which would be held until the next batch is computed.
+    """
     for swath in swaths:
         yield from cut_batches(swath, panel, size=batch_size, blend=blend)
-        yield swath
+        yield swath.without_pixels()
 
 
 def _compute(

@@ -5,7 +5,7 @@
 Runs the tests for CUDA, times a step with both layouts of depthwise convolutions, then
 trains variants of the recipe `builtin-atto`, each for its share of the time that is
 left: two long runs, and short ones to compare with `short`, the recipe itself. Each
-leaves its encoder, history and curves.
+leaves its encoder, history and curves; one that fails, those of its last checkpoint.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ from mmearth_training.checkpoint import FACTS, MODEL
 from mmearth_training.config import Recipe, changed, load_recipe
 from mmearth_training.data.folder import open_folder
 from mmearth_training.distributed import World
-from mmearth_training.loop import build, open_samples, plan_steps, pretrain
+from mmearth_training.loop import (
+    build,
+    last_checkpoint,
+    open_samples,
+    plan_steps,
+    pretrain,
+)
 from mmearth_training.model import decoder, sparse
 from mmearth_training.run import RunConfig
 
@@ -201,33 +207,35 @@ def main(words: Sequence[str]) -> None:
         left_s = (ends_s - time.monotonic()) * share / left
         long = share >= LONG
         run = runs / name
+        recipe = fitted(
+            changed(base, **VARIANTS[name]),
+            options.data,
+            rate=max(rates.values()),
+            seconds=left_s - _START_S,
+        )
+        config = config_of(
+            recipe, options.data, run, minutes=(left_s - 4) / 60, plots=long
+        )
+        start_s = time.monotonic()
+        facts = {"changed": VARIANTS[name], "epochs": recipe.optim.epochs}
         try:
-            recipe = fitted(
-                changed(base, **VARIANTS[name]),
-                options.data,
-                rate=max(rates.values()),
-                seconds=left_s - _START_S,
-            )
-            config = config_of(
-                recipe, options.data, run, minutes=(left_s - 4) / 60, plots=long
-            )
-            start_s = time.monotonic()
             result = pretrain(config)
-            keep(result.checkpoint, run / "kept", half=not long)
-        except Exception:  # noqa: BLE001 -- the other variants go on
+        except Exception as error:  # noqa: BLE001 -- the other variants go on
             traceback.print_exc()
-            continue
-        done.append(name)
-        report[name] = {
-            "changed": VARIANTS[name],
-            "epochs": recipe.optim.epochs,
-            "steps": result.step,
-            "wall_s": time.monotonic() - start_s,
-            "img_per_s": result.img_per_s,
-            "peak_memory_mb": result.peak_memory_mb,
-            "losses": dict(result.losses),
-            "trivial": dict(result.trivial),
-        }
+            report[name] = {**facts, "failed": str(error)}
+        else:
+            report[name] = {
+                **facts,
+                "steps": result.step,
+                "wall_s": time.monotonic() - start_s,
+                "img_per_s": result.img_per_s,
+                "peak_memory_mb": result.peak_memory_mb,
+                "losses": dict(result.losses),
+                "trivial": dict(result.trivial),
+            }
+        if checkpoint := last_checkpoint(config):
+            keep(checkpoint, run / "kept", half=not long)
+            done.append(name)
         print(name, json.dumps(report[name]), flush=True)
         (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
         pack(runs, out, done)

@@ -158,7 +158,7 @@ def test_stores_of_real_scenes(
 
 
 def test_chunks() -> None:
-    """(320, 64, 64), the largest power of two within the bytes of a chunk; at most 512."""
+    """(320, 64, 64): the largest power of two that fits, at most 512."""
     assert chunk_side(320) == 64
     assert chunk_side(1) == chunk_side(1, 1) == MOST_CHUNK_CELLS
     for channels in (40, 80, 768, 2816):

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import rasterio
+
+pytest.importorskip("torchmetrics", reason="fine-tuning needs the train extra")
+
 import torch
 
 from mmearth_infer.engine.open import open_model
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Ran
-
-pytest.importorskip("torchmetrics", reason="fine-tuning needs the train extra")
 
 RECIPE = """
 name = "short"

@@ -12,7 +12,7 @@ from mmearth_infer.cli.progress import BarProgress
 from mmearth_infer.cli.run_options import run_options, scenes_argument
 from mmearth_infer.cli.stop import stopping
 from mmearth_infer.run.config import SegmentConfig
-from mmearth_infer.run.segment import TIFFS, segment, work_store
+from mmearth_infer.run.segment import segment, written_to
 
 if TYPE_CHECKING:
     from mmearth_infer.run.segment import MapReport
@@ -77,7 +77,7 @@ def segment_command(
     GeoTIFF has the names of the classes, and their colours in its palette.
     """
     config = SegmentConfig(scene=scenes, out=out, **settings)
-    kept = work_store(out) if str(out).lower().endswith(TIFFS) else out
+    kept = written_to(out)
     with BarProgress(quiet=quiet) as progress, stopping(kept, tidy=progress.close):
         made = segment(config, progress)
     if as_json:

@@ -17,6 +17,7 @@ from mmearth_infer.disk import check_files, check_suffix
 from mmearth_infer.probe.probe_file import open_probe
 from mmearth_infer.seams import Strip
 from mmearth_infer.write.classes import ClassEncoding, ShareEncoding
+from mmearth_infer.write.cog_file import TIFFS
 from mmearth_infer.write.map_cog import class_map, share_map
 from mmearth_infer.write.map_store import map_layers
 from mmearth_infer.write.memory import MemoryMapSink
@@ -104,7 +105,7 @@ def apply_probe(config: ApplyConfig, tell: Tell) -> Mapped:
     """
     assert config.out is not None, "a map in memory has no place"
     for out in filter(None, (config.out, config.probabilities)):
-        check_suffix(out, (".tif", ".tiff"), "a .tif")
+        check_suffix(out, TIFFS, "a .tif")
     check_files([config.out, config.probabilities], overwrite=config.overwrite)
     probe, embedding = _opened(config)
     manifest, box = probe.manifest, embedding.geobox

@@ -12,7 +12,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from mmearth_infer.run.provenance import job, provenance
 from mmearth_infer.run.report import Report, Stopwatch
 from mmearth_infer.run.tiling import PANEL_PX
 from mmearth_infer.write.address import locate
+from mmearth_infer.write.cog_file import TIFFS
 from mmearth_infer.write.layout import CLASS
 from mmearth_infer.write.map_cog import read_classes, read_tag
 from mmearth_infer.write.map_store import (
@@ -46,12 +47,10 @@ if TYPE_CHECKING:
     from mmearth_infer.run.prepared import Prepared
     from mmearth_infer.write.address import Where
     from mmearth_infer.write.layout import Layer
+    from mmearth_infer.write.ledger import Job
 
 SUFFIX: Final = ".gpkg"
 """Of GeoPackages."""
-
-TIFFS: Final = (".tif", ".tiff")
-"""Suffixes of a map that is a GeoTIFF."""
 
 RUN_TAG: Final = "MMEARTH_RUN"
 """Tag of a GeoTIFF with a digest of everything that made it."""
@@ -103,13 +102,14 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> MapRepor
     watch = Stopwatch()
     out = locate(config.target)
     tiffs = _tiffs(out, config)
-    store = work_store(out) if tiffs else out
+    store = written_to(out)
     _check(config, store, tiffs)
     with prepare(config, task="segmentation", watch=watch) as made:
         said = provenance(made, {"probabilities": config.probabilities})
+        whole = job(said, made)
         layers = segment_layers(made, config)
         classes = made.model.file.manifest.classes
-        if config.resume and _are_there(tiffs, _digest(job(said, made))):
+        if config.resume and _are_there(tiffs, _digest(whole)):
             class_HW, resumed = read_classes(tiffs[CLASS]), made.plan.cell_count
         else:
             resumed = _compute(
@@ -118,13 +118,14 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> MapRepor
                 store=store,
                 layers=layers,
                 said=said,
+                whole=whole,
                 watch=watch,
                 progress=progress,
             )
             class_HW = _read_classes(store, layers[-1])
             if tiffs:
                 with watch.busy("write"), disk_errors(tiffs[CLASS]):
-                    tags = {RUN_TAG: _digest(job(said, made))}
+                    tags = {RUN_TAG: _digest(whole)}
                     write_cogs(store, layers, classes, tiffs, tags)
                     shutil.rmtree(str(store))
         with watch.busy("write"):
@@ -150,7 +151,7 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> MapRepor
 
 def _tiffs(out: Where, config: SegmentConfig) -> dict[str, Path]:
     """Return the GeoTIFFs that are asked for, by their array; none for a store."""
-    if not isinstance(out, Path) or out.suffix.lower() not in TIFFS:
+    if not _is_tiff(out):
         return {}
     tiffs = {CLASS: out}
     if config.probabilities:
@@ -158,10 +159,14 @@ def _tiffs(out: Where, config: SegmentConfig) -> dict[str, Path]:
     return tiffs
 
 
-def work_store(out: Where) -> Path:
-    """Return the store that becomes a GeoTIFF."""
-    assert isinstance(out, Path)
-    return out.with_name(f"{out.name}.zarr")
+def written_to(out: Where) -> Where:
+    """Return the store that is written: the map itself, or what becomes a GeoTIFF."""
+    return out.with_name(f"{out.name}.zarr") if _is_tiff(out) else out
+
+
+def _is_tiff(out: Where) -> TypeGuard[Path]:
+    """Tell whether a map is a GeoTIFF, by its name."""
+    return isinstance(out, Path) and out.suffix.lower() in TIFFS
 
 
 def _check(config: SegmentConfig, store: Where, tiffs: Mapping[str, Path]) -> None:
@@ -214,6 +219,7 @@ def _compute(  # noqa: PLR0913 -- the parts of a run
     store: Where,
     layers: list[Layer],
     said: dict[str, Any],
+    whole: Job,
     watch: Stopwatch,
     progress: Progress | None,
 ) -> int:
@@ -222,7 +228,7 @@ def _compute(  # noqa: PLR0913 -- the parts of a run
         store,
         layers=layers,
         provenance=said,
-        job=job(said, made),
+        job=whole,
         overwrite=config.overwrite,
         resume=config.resume,
     ) as sink:

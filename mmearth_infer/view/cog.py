@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 
 from mmearth_infer.disk import check_files, check_suffix
 from mmearth_infer.errors import StoreError
-from mmearth_infer.write.cog_file import add_overviews, cog_beside
+from mmearth_infer.write.cog_file import TIFFS, add_overviews, cog_beside
 from mmearth_infer.write.encode import NODATA_INT8
 from mmearth_infer.write.open_store import open_store
 
@@ -88,7 +88,7 @@ def write_cog(
             there or cannot be written.
 
     """
-    check_suffix(out, (".tif", ".tiff"), "a .tif")
+    check_suffix(out, TIFFS, "a .tif")
     check_files([out], overwrite=overwrite)
     embedding = open_store(store, stage)
     wanted = _wanted(embedding, channels)

@@ -16,6 +16,7 @@ from rasterio.io import MemoryFile
 
 from mmearth_infer.disk import file_beside
 from mmearth_infer.errors import StoreError
+from mmearth_infer.write.cog_file import TIFFS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from mmearth_infer.grid.geobox import GeoBox
 
-SUFFIXES: Final = (".png", ".tif", ".tiff")
+SUFFIXES: Final = (".png", *TIFFS)
 """What pictures end in."""
 
 BLOCK_PX: Final = 512

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from rasterio.enums import Resampling
 
+TIFFS: Final = (".tif", ".tiff")
+"""Suffixes of GeoTIFFs."""
+
 OVERVIEW_PX: Final = 512
 """Longer side of a file that needs no smaller copy."""
 

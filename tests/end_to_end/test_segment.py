@@ -10,6 +10,8 @@ import pytest
 import rasterio
 import zarr
 
+from mmearth_infer.run.segment import written_to
+from mmearth_infer.write.address import locate
 from tests.helpers.killing import kill_after, left_in, seconds_of
 from tests.helpers.models import classes_manifest, write_echo_model
 from tests.helpers.scenes import UTM, random_dn, write_scene
@@ -238,3 +240,10 @@ def test_models_for_something_else_are_refused(
     ran = mmearth("embed", scene, "-o", tmp_path / "e.zarr", "--model", model)
     assert "hint: `mmearth segment` runs it" in ran.stderr
     assert left_in(tmp_path) == ["scene.tif"]
+
+
+def test_what_is_written_first(tmp_path: Path) -> None:
+    """A GeoTIFF on a disk comes of a store beside it; any other name is the store's."""
+    assert written_to(tmp_path / "m.TIF") == tmp_path / "m.TIF.zarr"
+    for name in (str(tmp_path / "m.zarr"), "s3://bucket/m.tif"):
+        assert written_to(locate(name)) == locate(name)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
@@ -19,17 +19,40 @@ from mmearth_training.model.sparse import BACKENDS
 from mmearth_training.run import Precision, RunConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from mmearth_training.config import Recipe
     from mmearth_training.loop import Pretrained
 
+F = TypeVar("F", bound="Callable[..., Any]")
 
-def _list_recipes(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:  # noqa: FBT001 -- click's own
-    """Print the recipes that come with the package."""
-    if not asked:
-        return
-    for name in recipe_names():
-        click.echo(f"{name:32} {load_recipe(name).about}")
-    ctx.exit()
+
+def list_option(
+    about: Callable[[], Mapping[str, str]], *, width: int
+) -> Callable[[F], F]:
+    """Return `--list`, which prints the recipes that come with the package.
+
+    Args:
+        about: Gives what each recipe says of itself, by its name.
+        width: Columns of the names.
+
+    """
+
+    def show(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:  # noqa: FBT001 -- click's own
+        if not asked:
+            return
+        for name, text in about().items():
+            click.echo(f"{name:{width}} {text}")
+        ctx.exit()
+
+    return click.option(
+        "--list",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="List the recipes and exit.",
+    )
 
 
 @click.command()
@@ -112,13 +135,8 @@ def _list_recipes(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     help="Go on from the last checkpoint; start where there is none.",
 )
 @click.option("--overwrite", is_flag=True, help="Remove a run that is there.")
-@click.option(
-    "--list",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_list_recipes,
-    help="List the recipes and exit.",
+@list_option(
+    lambda: {name: load_recipe(name).about for name in recipe_names()}, width=32
 )
 @json_option
 @verbosity

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mmearth_infer.cli.options import json_option, scene_options, verbosity
 from mmearth_infer.errors import RecipeError, TrainingError
-from mmearth_training.cli import resume_command
+from mmearth_training.cli import list_option, resume_command
 from mmearth_training.finetune.loop import finetune as run_finetune
 from mmearth_training.finetune.recipe import checked, load_recipe, recipe_names
 from mmearth_training.finetune.run import FinetuneConfig
@@ -22,15 +22,6 @@ from mmearth_training.finetune.run import FinetuneConfig
 if TYPE_CHECKING:
     from mmearth_training.data.scenes import SceneOptions
     from mmearth_training.finetune.loop import Finetuned
-
-
-def _list_recipes(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:  # noqa: FBT001 -- click's own
-    """Print the recipes that come with the package."""
-    if not asked:
-        return
-    for name in recipe_names():
-        click.echo(f"{name:16} {load_recipe(name).about}")
-    ctx.exit()
 
 
 @click.command()
@@ -67,13 +58,8 @@ def _list_recipes(ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     help="Go on from the last checkpoint; start where there is none.",
 )
 @click.option("--overwrite", is_flag=True, help="Remove a run that is there.")
-@click.option(
-    "--list",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_list_recipes,
-    help="List the recipes and exit.",
+@list_option(
+    lambda: {name: load_recipe(name).about for name in recipe_names()}, width=16
 )
 @scene_options
 @json_option

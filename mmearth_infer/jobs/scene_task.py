@@ -17,6 +17,7 @@ from msgspec import Struct
 from mmearth_infer.disk import check_output
 from mmearth_infer.engine.kept import keeping_models
 from mmearth_infer.errors import MMEarthError
+from mmearth_infer.grid.footprint import Outline  # noqa: TC001 -- msgspec reads it
 from mmearth_infer.run.config import EmbedConfig, RunConfig, SegmentConfig
 from mmearth_infer.run.embed import embed
 from mmearth_infer.run.segment import segment
@@ -82,6 +83,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     """What a user should know before trusting the output."""
 
+    footprint: Outline | None = None
+    """Where it lies, in degrees; None where that is not known."""
+
+    seams: float | None = None
+    """Steps across borders of tiles over those inside; 1 is none, None not measured."""
+
+    files: tuple[str, ...] = ()
+    """What steps after it have made."""
+
 
 def run_scene(task: SceneTask) -> Outcome:
     """Run a scene, and say what became of it; the model stays open for the next."""
@@ -102,6 +112,8 @@ def run_scene(task: SceneTask) -> Outcome:
         elapsed_s=report.elapsed_s,
         worker=os.getpid(),
         warnings=report.warnings,
+        footprint=report.footprint,
+        seams=report.seams["seam_index"] if report.seams else None,
     )
 
 

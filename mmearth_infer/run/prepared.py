@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.engine.kept import open_or_keep
 from mmearth_infer.errors import MMEarthError, ModelError
+from mmearth_infer.grid.footprint import outline
 from mmearth_infer.read.source import open_sources
 from mmearth_infer.run.pipeline import MapShape, NoProgress, refuse_empty, run
 from mmearth_infer.run.report import Report, peak_rss_bytes
@@ -248,6 +249,7 @@ def report_of(
         peak_rss_bytes=peak_rss_bytes(),
         warnings=made.warnings,
         notes=scene.notes,
+        footprint=outline(scene.geobox),
     )
 
 

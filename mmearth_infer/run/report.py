@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
+from mmearth_infer.grid.footprint import Outline  # noqa: TC001 -- a field's type
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -96,6 +98,9 @@ class Report:
 
     notes: tuple[str, ...] = ()
     """What was chosen of the scene: an area, a mask."""
+
+    footprint: Outline = ()
+    """Outline of the scene in longitude and latitude, degrees."""
 
     seams: dict[str, Any] | None = None
     """How far tiles show (`run.seams.SeamReport`); None if it was not asked."""

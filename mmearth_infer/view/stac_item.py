@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mmearth_infer.disk import Kind, check_files, file_beside
+from mmearth_infer.grid.footprint import footprint
 from mmearth_infer.view.acquired import acquired, stac_time
-from mmearth_infer.view.footprint import footprint
 from mmearth_infer.write.address import on_disk
 from mmearth_infer.write.conventions import crs_wkt
 from mmearth_infer.write.encode import NODATA_INT8

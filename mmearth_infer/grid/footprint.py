@@ -19,6 +19,9 @@ DECIMALS: Final = 7
 Ring = list[tuple[float, float]]
 """Longitudes and latitudes, counterclockwise, the first not repeated."""
 
+Outline = tuple[tuple[float, float], ...]
+"""Longitudes and latitudes, counterclockwise, the first repeated at the end."""
+
 
 def footprint(box: GeoBox) -> tuple[dict[str, Any], list[float]]:
     """Return the GeoJSON geometry and the bounding box of a grid.
@@ -41,6 +44,17 @@ def footprint(box: GeoBox) -> tuple[dict[str, Any], list[float]]:
     }
     edges = [min(lon for lon, _ in west), south, max(lon for lon, _ in east), north]
     return geometry, _rounded(edges)
+
+
+def outline(box: GeoBox) -> Outline:
+    """Return the outline of a grid in degrees, closed; it may leap at the antimeridian.
+
+    Args:
+        box: The grid.
+
+    """
+    ring = [(round(lon, DECIMALS), round(lat, DECIMALS)) for lon, lat in _ring(box)]
+    return (*ring, ring[0])
 
 
 def _ring(box: GeoBox) -> Ring:

@@ -183,13 +183,16 @@ class Sink(Protocol):
         """
         ...
 
-    def first_row(self, col: int) -> int:
-        """Return the first row that is missing of the panel that starts at a column."""
+    def missing(self, col: int) -> Sequence[range]:
+        """Return the rows that are missing of the panel that starts at a column.
+
+        They are consecutive rows in order, which strips fill.
+        """
         ...
 
     def write(self, strips: Sequence[Strip]) -> None:
         """Write a strip of each map, the same place of the scene, the coarsest last.
 
-        Strips of a panel come in order, from north to south.
+        Strips of missing rows come in order, from north to south.
         """
         ...

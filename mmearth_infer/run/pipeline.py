@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mmearth_infer.grid.plan import Blend, Tile, TilePlan
+    from mmearth_infer.grid.plan import Blend, TilePlan
     from mmearth_infer.run.report import Stopwatch
     from mmearth_infer.seams import Engine, Sink, Source, Strip
 
@@ -117,19 +117,18 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
     progress.start(
         cells=plan.cell_count, pixels=source.scene.geobox.pixels, watch=watch
     )
-    valid_cells = done_cells = 0
+    valid_cells = 0
 
     with Behind(sink, watch) as writer:
-        for panel in plan.panels(
-            widest=panel_cells, multiple=sink.chunk_cells, blend=blend
-        ):
-            first_row = sink.first_row(panel.first_col)
-            progress.skip(done_cells + first_row * panel.width)
-            rows = rows_needed(panel, first_row, blend)
-            mosaics = _mosaics(panel, maps, sink.chunk_cells, blend, first_row)
+        for panel, rows, before in _missing(plan, sink, panel_cells, blend):
+            progress.skip(before + rows.start * panel.width)
+            mosaics = [
+                _mosaic(panel, shape, rows, sink.chunk_cells, blend) for shape in maps
+            ]
+            tile_rows = rows_needed(panel, rows, blend)
             with (
                 prefetch(
-                    watch.timed("read", read_swaths(source, panel, rows)),
+                    watch.timed("read", read_swaths(source, panel, tile_rows)),
                     most_bytes=read_ahead_bytes,
                     size_of=lambda swath: swath.nbytes,
                 ) as swaths,
@@ -142,46 +141,52 @@ def run(  # noqa: PLR0913 -- the stages, and what watches them
                 for part, features in computed:
                     if isinstance(part, Batch):
                         with watch.busy("stitch"):
-                            for mosaic, tiles, features_NDhw in zip(
-                                mosaics, _tiles(part, maps), features, strict=True
-                            ):
-                                mosaic.place(tiles, features_NDhw)
-                        progress.reach(done_cells + cells_up_to(part.tiles[-1], panel))
+                            _place(mosaics, maps, part, features)
+                        progress.reach(before + cells_up_to(part.tiles[-1], panel))
                         continue
                     for strips in _finish(mosaics, maps, part):
                         valid_cells += int((strips[-1].valid_hW > 0).sum())
                         writer.write(strips)
-            done_cells += panel.cell_count
-            progress.reach(done_cells)
         writer.wait()
+    progress.reach(plan.cell_count)
     return valid_cells
 
 
-def _mosaics(
-    panel: TilePlan,
+def _missing(
+    plan: TilePlan, sink: Sink, panel_cells: int, blend: Blend
+) -> Iterator[tuple[TilePlan, range, int]]:
+    """Yield panels with rows that the sink has not got, and the cells before each."""
+    before = 0
+    for panel in plan.panels(
+        widest=panel_cells, multiple=sink.chunk_cells, blend=blend
+    ):
+        for rows in sink.missing(panel.first_col):
+            yield panel, rows, before
+        before += panel.cell_count
+
+
+def _mosaic(
+    panel: TilePlan, shape: MapShape, rows: range, strip_rows: int, blend: Blend
+) -> Mosaic:
+    """Return what gathers a map, for some rows of the coarsest."""
+    return Mosaic(
+        panel.scaled(shape.factor),
+        channels=shape.channels,
+        strip_rows=strip_rows * shape.factor,
+        blend=blend,
+        rows=range(rows.start * shape.factor, rows.stop * shape.factor),
+    )
+
+
+def _place(
+    mosaics: Sequence[Mosaic],
     maps: Sequence[MapShape],
-    strip_rows: int,
-    blend: Blend,
-    first_row: int,
-) -> list[Mosaic]:
-    """Return what gathers each map, from a row of the coarsest on; none at the end."""
-    if first_row == panel.height:
-        return []
-    return [
-        Mosaic(
-            panel.scaled(shape.factor),
-            channels=shape.channels,
-            strip_rows=strip_rows * shape.factor,
-            blend=blend,
-            first_row=first_row * shape.factor,
-        )
-        for shape in maps
-    ]
-
-
-def _tiles(batch: Batch, maps: Sequence[MapShape]) -> list[list[Tile]]:
-    """Return the tiles of a batch on the grid of each map."""
-    return [[tile.scaled(shape.factor) for tile in batch.tiles] for shape in maps]
+    batch: Batch,
+    features: Sequence[NDArray[np.float32]],
+) -> None:
+    """Add a batch to every map, each on its own grid."""
+    for mosaic, shape, features_NDhw in zip(mosaics, maps, features, strict=True):
+        mosaic.place([tile.scaled(shape.factor) for tile in batch.tiles], features_NDhw)
 
 
 def _work(

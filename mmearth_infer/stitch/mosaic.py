@@ -29,7 +29,7 @@ class Mosaic:
     whatever the height of the scene.
 
     Tiles are placed in the order of the plan, so that equal tiles give equal bits.
-    From `first_row` on, strips are bit for bit those of a mosaic from row 0.
+    Strips of some rows are bit for bit those of a mosaic of all rows.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Mosaic:
         channels: int,
         strip_rows: int,
         blend: Blend = "none",
-        first_row: int = 0,
+        rows: range | None = None,
     ) -> None:
         """Start at the northern edge, or further south.
 
@@ -48,15 +48,18 @@ class Mosaic:
             channels: D, values a cell.
             strip_rows: Rows of a strip; the last one may have fewer.
             blend: How tiles that overlap make one map.
-            first_row: First row of cells that is handed out, a multiple of
-                `strip_rows`; what tiles hold of the rows above is dropped.
+            rows: Rows of cells that are handed out, None for all; they begin at a
+                multiple of `strip_rows`, and end at one or where the plan does. What
+                tiles hold of other rows is dropped.
 
         """
-        assert first_row % strip_rows == 0, "strips begin at multiples of their rows"
+        rows = range(plan.height) if rows is None else rows
+        assert rows.start % strip_rows == 0, "strips begin at multiples of their rows"
+        assert rows.stop % strip_rows == 0 or rows.stop == plan.height, "and end there"
         self._plan = plan
         self._channels = channels
         self._strip_rows = strip_rows
-        self._top = first_row
+        self._top, self._stop = rows.start, rows.stop
         down = axis_weights(plan.rows, ramp=plan.ramp, blend=blend)
         across = axis_weights(plan.cols, ramp=plan.ramp, blend=blend)
         self._down = _by_core(plan.rows, down)
@@ -116,8 +119,8 @@ class Mosaic:
     def finish(self, swath: Swath) -> Iterator[Strip]:
         """Take a swath as complete and yield the strips that are now finished."""
         self._take_valid(swath)
-        last = swath.row.core_stop == self._plan.height
-        ready = self._done[swath.row.core_start] - self._top
+        ready = min(self._done[swath.row.core_start], self._stop) - self._top
+        last = self._top + ready == self._stop
         whole = ready if last else ready - ready % self._strip_rows
         if whole <= 0:
             return

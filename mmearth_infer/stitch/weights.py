@@ -108,18 +108,18 @@ def needed(tile: Tile, valid_hw: NDArray[np.float32], blend: Blend) -> bool:
     return bool(valid_hw[seen.slices].any())
 
 
-def rows_needed(plan: TilePlan, first_row: int, blend: Blend) -> tuple[Span, ...]:
-    """Return the rows of tiles that cells from a row on need.
-
-    They are the last ones of the plan.
+def rows_needed(plan: TilePlan, rows: range, blend: Blend) -> tuple[Span, ...]:
+    """Return the rows of tiles that some rows of cells need; they are consecutive.
 
     Args:
         plan: The tiling.
-        first_row: First row of cells that is wanted.
+        rows: Rows of cells that are wanted.
         blend: How tiles that overlap make one map.
 
     """
     weights = axis_weights(plan.rows, ramp=plan.ramp, blend=blend)
     return tuple(
-        row for row, own in zip(plan.rows, weights, strict=True) if own.stop > first_row
+        row
+        for row, own in zip(plan.rows, weights, strict=True)
+        if own.stop > rows.start and own.start < rows.stop
     )

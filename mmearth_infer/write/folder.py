@@ -1,7 +1,8 @@
 """A store on its way on a disk: the folder, the ledger beside it, the name last.
 
-    OUT.partial   what is written, in every detail a store, marked incomplete
-    OUT.ledger    what it is made from, and which strips are on the disk
+    OUT.partial    what is written, in every detail a store, marked incomplete
+    OUT.ledger     what it is made from, and which strips are on the disk
+    OUT.ledger.N   likewise, of the part that begins at row N (`write/part.py`)
 
 A kill at any moment leaves one of few states, and each is put right by the next run:
 
@@ -30,7 +31,9 @@ from mmearth_infer.disk import (
 from mmearth_infer.write.ledger import (
     Ledger,
     check_free,
+    ledgers_of_parts,
     read_ledger,
+    refuse_changes,
     refuse_to_lose,
 )
 from mmearth_infer.write.place import Folder
@@ -78,7 +81,7 @@ class FolderWork:
             else:
                 self._replaced.rename(self.out)
         if self.out.exists() and self._ledger_path.exists() and not self.begun:
-            self._ledger_path.unlink()
+            self._forget()
 
     def check(self) -> None:
         """Refuse early what `begin` would refuse when everything has been opened.
@@ -129,11 +132,12 @@ class FolderWork:
             if self._ledger_path.exists():
                 check_free(self._ledger_path)
             if self.begun and resume:
-                self._ledger = Ledger.resume(self._ledger_path, job)
+                self._ledger = Ledger(self._ledger_path, job)
+                self._gather(job)
                 return
             if self.begun and not self._overwrite:
                 self._refuse_to_lose()
-            self._ledger_path.unlink(missing_ok=True)
+            self._forget()
             fresh = self.partial.with_name(f"{self.partial.name}.new")
             for left_over in (fresh, self.partial):
                 clear_left_over(left_over, self._kind)
@@ -146,6 +150,27 @@ class FolderWork:
                 shutil.rmtree(fresh, ignore_errors=True)
                 shutil.rmtree(self.partial, ignore_errors=True)
                 raise
+
+    def _gather(self, job: Job) -> None:
+        """Take over what parts have written; none is at work, as this one could lock.
+
+        Raises:
+            StoreError: If a part is of another job.
+
+        """
+        assert self._ledger is not None
+        for path in ledgers_of_parts(self._ledger_path):
+            before, done, _ = read_ledger(path)
+            refuse_changes(before, job, self.out)
+            for strip in done.strips.values():
+                self._ledger.add(strip)
+            path.unlink()
+
+    def _forget(self) -> None:
+        """Remove the ledgers, that of the whole first: without it parts are nothing."""
+        self._ledger_path.unlink(missing_ok=True)
+        for path in ledgers_of_parts(self._ledger_path):
+            path.unlink()
 
     def _refuse_to_lose(self) -> None:
         """Refuse to throw away what another run wrote.
@@ -181,12 +206,18 @@ class FolderWork:
         if self._replaced.exists():
             shutil.rmtree(self._replaced)
 
-    def leave(self) -> None:
-        """Leave what is written for another run; what is nothing yet is removed."""
+    def leave(self, *, keep: bool = False) -> None:
+        """Leave what is written for another run; what is nothing yet is removed.
+
+        Args:
+            keep: Unless parts of it are to be written by others.
+
+        """
         if self._ledger is None:
             return
         self._ledger.close()
-        if not self._ledger.done.valid_cells and self.partial.exists():
+        nothing = not keep and not self._ledger.done.valid_cells
+        if nothing and self.partial.exists():
             self._ledger_path.unlink(missing_ok=True)
             shutil.rmtree(self.partial, ignore_errors=True)
 

@@ -11,7 +11,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
+from glob import escape
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypedDict
+
+import msgspec
+from msgspec import Meta
 
 from mmearth_infer.disk import file_beside, to_disk
 from mmearth_infer.errors import StoreError
@@ -19,6 +23,7 @@ from mmearth_infer.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 SCHEMA: Final = 1
 """Version of the lines."""
@@ -33,73 +38,96 @@ Job = dict[str, Any]
 class Record(TypedDict):
     """A strip, as a line says it."""
 
-    row: int
+    row: Annotated[int, Meta(ge=0)]
     """First row of cells."""
 
-    col: int
+    col: Annotated[int, Meta(ge=0)]
     """First column of cells."""
 
-    height: int
+    height: Annotated[int, Meta(ge=1)]
     """Rows of cells."""
 
-    width: int
+    width: Annotated[int, Meta(ge=1)]
     """Columns of cells."""
 
-    valid: int
+    valid: Annotated[int, Meta(ge=0)]
     """Cells with data."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Done:
-    """What is written: strips come in order in every panel."""
+    """What is written, strip by strip."""
 
-    next_row: dict[int, int] = field(default_factory=dict)
-    """First row of cells that is missing, by the panel's first column."""
-
-    valid_cells: int = 0
-    """Cells with data in what is written."""
-
-    cells: int = 0
-    """Cells that are written."""
+    strips: dict[tuple[int, int], Record] = field(default_factory=dict)
+    """Each by its first row and column; one that was written again counts once."""
 
     def add(self, strip: Record) -> None:
         """Count a strip."""
-        self.next_row[strip["col"]] = strip["row"] + strip["height"]
-        self.valid_cells += strip["valid"]
-        self.cells += strip["height"] * strip["width"]
+        self.strips[strip["row"], strip["col"]] = strip
+
+    def missing(self, col: int, rows: range) -> list[range]:
+        """Return the rows of a panel that are missing, as few ranges as can be.
+
+        Args:
+            col: First column of the panel.
+            rows: Rows that are asked for; strips begin at multiples of its step.
+
+        """
+        gaps: list[range] = []
+        row = start = rows.start
+        while row < rows.stop:
+            strip = self.strips.get((row, col))
+            if strip is None:
+                row = min(row + rows.step, rows.stop)
+                continue
+            if start < row:
+                gaps.append(range(start, row))
+            row = start = row + strip["height"]
+        if start < rows.stop:
+            gaps.append(range(start, rows.stop))
+        return gaps
+
+    @property
+    def valid_cells(self) -> int:
+        """Cells with data in what is written."""
+        return sum(strip["valid"] for strip in self.strips.values())
+
+    @property
+    def cells(self) -> int:
+        """Cells that are written."""
+        return sum(strip["height"] * strip["width"] for strip in self.strips.values())
 
 
 class Ledger:
     """A ledger that is being written; it is locked while it is open."""
 
-    def __init__(self, path: Path, job: Job, done: Done, size: int) -> None:
-        """Take over what `begin` or `resume` found."""
-        self.path, self.job, self.done = path, job, done
+    def __init__(self, path: Path, job: Job) -> None:
+        """Lock a ledger that is there, and go on with it.
+
+        Raises:
+            StoreError: If another run has it, or it is of another job, naming what
+                changed.
+
+        """
+        self.path = path
         self._file = path.open("r+b")
+        try:
+            _lock(self._file.fileno(), path)
+            before, self.done, size = read_lines(self._file.read(), path)
+            refuse_changes(before, job, path.with_suffix(""))
+        except BaseException:
+            self._file.close()
+            raise
         self._file.truncate(size)
         self._file.seek(size)
-        _lock(self._file.fileno(), path)
 
     @classmethod
     def begin(cls, path: Path, job: Job) -> Self:
         """Write the first line."""
-        first = first_line(job)
         with file_beside(path) as aside:
-            aside.write_bytes(first)
+            aside.write_bytes(first_line(job))
         to_disk(path.parent)
-        return cls(path, job, Done(), len(first))
-
-    @classmethod
-    def resume(cls, path: Path, job: Job) -> Self:
-        """Go on with a ledger of the same job.
-
-        Raises:
-            StoreError: If it is of another, naming what changed.
-
-        """
-        before, done, size = read_ledger(path)
-        refuse_changes(before, job, path.with_suffix(""))
-        return cls(path, job, done, size)
+        return cls(path, job)
 
     def add(self, strip: Record) -> None:
         """Write down a strip whose chunks are on the disk."""
@@ -123,6 +151,11 @@ def read_ledger(path: Path) -> tuple[Job, Done, int]:
     return read_lines(path.read_bytes(), path)
 
 
+def ledgers_of_parts(whole: Path) -> list[Path]:
+    """Return the ledgers of parts beside that of the whole store."""
+    return sorted(whole.parent.glob(f"{escape(whole.name)}.[0-9]*"))
+
+
 def read_lines(content: bytes, name: object) -> tuple[Job, Done, int]:
     """Return the same of the content of a ledger.
 
@@ -141,8 +174,8 @@ def read_lines(content: bytes, name: object) -> tuple[Job, Done, int]:
                 hint="resume with the version of mmearth that began it",
             )
         for line in rest:
-            done.add(json.loads(line))
-    except (ValueError, KeyError, TypeError) as error:
+            done.add(msgspec.json.decode(line, type=Record))
+    except (ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
         raise StoreError(
             f"`{name}` is damaged: what is written cannot be told",
             hint="start anew with --overwrite",
@@ -234,7 +267,23 @@ def line_of(strip: Record) -> bytes:
     return json.dumps(strip, sort_keys=True).encode() + b"\n"
 
 
-def _lock(handle: int, path: Path) -> None:
+def share(path: Path) -> BinaryIO:
+    """Open a ledger that several processes may have, but none that writes it.
+
+    Raises:
+        StoreError: If one writes it.
+
+    """
+    file = path.open("rb")
+    try:
+        _lock(file.fileno(), path, shared=True)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _lock(handle: int, path: Path, *, shared: bool = False) -> None:
     """Lock the file as long as this process has it open, where that can be done.
 
     Raises:
@@ -246,7 +295,8 @@ def _lock(handle: int, path: Path) -> None:
     except ImportError:
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
         raise StoreError(
             f"another run is writing `{path.with_suffix('')}` at this moment",

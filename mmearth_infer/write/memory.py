@@ -53,10 +53,10 @@ class MemorySink(Sink):
         """Rows of a strip, those of a store, so that batches are the same."""
         return strip_cells([held.layer for held in self.held], "plain")
 
-    def first_row(self, col: int) -> int:
-        """Return 0: nothing is there before a run."""
+    def missing(self, col: int) -> Sequence[range]:
+        """Return all rows: nothing is there before a run."""
         del col
-        return 0
+        return [range(self.held[-1].layer.box.height)]
 
     def write(self, strips: Sequence[Strip]) -> None:
         """Keep a strip of each map."""

@@ -168,10 +168,10 @@ class RemoteWork:
         self._ledger.remove()
         self._ledger = None
 
-    def leave(self) -> None:
+    def leave(self, *, keep: bool = False) -> None:
         """Leave what is written for another run; what is nothing yet is removed."""
         ledger, self._ledger = self._ledger, None
-        if ledger is None or self.done.valid_cells:
+        if ledger is None or keep or self.done.valid_cells:
             return
         with suppress(StoreError):  # then it is left
             ledger.put()

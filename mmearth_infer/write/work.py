@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from mmearth_infer.write.address import Address, locate_to_write
 from mmearth_infer.write.folder import FolderWork
 from mmearth_infer.write.metadata import STORE
+from mmearth_infer.write.part import PartWork
 from mmearth_infer.write.place import check_extra
 
 if TYPE_CHECKING:
@@ -65,8 +66,13 @@ class Work(Protocol):
         """Mark the store complete, under its name."""
         ...
 
-    def leave(self) -> None:
-        """Leave what is written for another run; what is nothing yet is removed."""
+    def leave(self, *, keep: bool = False) -> None:
+        """Leave what is written for another run; what is nothing yet is removed.
+
+        Args:
+            keep: Unless parts of it are to be written by others.
+
+        """
         ...
 
     def errors(self) -> AbstractContextManager[None]:
@@ -74,12 +80,13 @@ class Work(Protocol):
         ...
 
 
-def work_at(out: str | Where, *, overwrite: bool) -> Work:
+def work_at(out: str | Where, *, overwrite: bool, part: range | None = None) -> Work:
     """Return a store on its way; what a kill left of it is put right.
 
     Args:
         out: Where the store will be.
         overwrite: Replace one that is there.
+        part: Rows of it that are written here, while others write others.
 
     Raises:
         StoreError: If it cannot be there.
@@ -88,7 +95,10 @@ def work_at(out: str | Where, *, overwrite: bool) -> Work:
     """
     found = locate_to_write(out)
     if not isinstance(found, Address):
+        if part is not None:
+            return PartWork(found, part)
         return FolderWork(found, STORE, overwrite=overwrite)
+    assert part is None, "parts are written to disks only"
     check_extra(found)
     from mmearth_infer.write.remote import RemoteWork  # noqa: PLC0415 -- an extra
 

@@ -50,6 +50,7 @@ class ZarrSink:
         overwrite: bool,
         resume: bool = False,
         layout: LayoutChoice = "plain",
+        part: range | None = None,
     ) -> None:
         """Create the metadata and nothing else, or go on with what is there.
 
@@ -61,6 +62,8 @@ class ZarrSink:
             overwrite: Replace a store that is there, once this one is complete.
             resume: Go on with a store that was begun.
             layout: How chunks lie in files.
+            part: Rows of cells of the coarsest map that are written here; others write
+                others, and somebody the whole at last.
 
         Raises:
             StoreError: If something is there, the place cannot be written, or what was
@@ -69,7 +72,9 @@ class ZarrSink:
         """
         self._layers = list(layers)
         self._provenance = provenance
-        self._work = work_at(path, overwrite=overwrite)
+        self._rows = range(layers[-1].box.height) if part is None else part
+        self._work = work_at(path, overwrite=overwrite, part=part)
+        self._keep = False
         self.path = self._work.out
 
         def make(place: Place) -> None:
@@ -83,7 +88,8 @@ class ZarrSink:
         self.chunk_cells = strip_cells(self._layers, layout)
         place = place_at(self.path) if self.is_complete else self._work.place
         with self._work.errors():
-            place.tidy()
+            if part is None:
+                place.tidy()
             self._arrays = [_Arrays(place, layer) for layer in layers]
 
     def _is_there(self) -> bool:
@@ -116,9 +122,14 @@ class ZarrSink:
             return self._work.done
         return self._arrays[-1].count()
 
-    def first_row(self, col: int) -> int:
-        """Return the first row of cells that is missing of a panel."""
-        return self.done.next_row.get(col, 0)
+    def missing(self, col: int) -> Sequence[range]:
+        """Return the rows of cells that are missing of a panel."""
+        rows = range(self._rows.start, self._rows.stop, self.chunk_cells)
+        return self.done.missing(col, rows)
+
+    def keep(self) -> None:
+        """Keep what is begun, though nothing is in it: parts of it will be written."""
+        self._keep = True
 
     def write(self, strips: Sequence[Strip]) -> None:
         """Write a strip of each map, which fill whole chunks, and wait till it is safe.
@@ -162,7 +173,7 @@ class ZarrSink:
 
     def __exit__(self, *exc: object) -> None:
         """Keep what is written, unless that is nothing."""
-        self._work.leave()
+        self._work.leave(keep=self._keep)
 
 
 class _Arrays:
@@ -196,7 +207,18 @@ class _Arrays:
     def count(self) -> Done:
         """Count the cells of a store that is complete."""
         valid_hW = np.asarray(self._quality["valid"][...])
-        return Done(cells=valid_hW.size, valid_cells=int((valid_hW > 0).sum()))
+        height, width = valid_hW.shape
+        done = Done()
+        done.add(
+            {
+                "row": 0,
+                "col": 0,
+                "height": height,
+                "width": width,
+                "valid": int((valid_hW > 0).sum()),
+            }
+        )
+        return done
 
 
 def _open(place: Place, name: str) -> zarr.Array[Any]:

@@ -17,7 +17,7 @@ from mmearth_infer.write.zarr_store import ZarrSink
 if TYPE_CHECKING:
     from mmearth_infer.write.address import Where
 
-CHANNELS = 2048  # a chunk is 16 cells a side
+CHANNELS = 2100  # a chunk of float32 is 16 cells a side: 32 are over 8 MiB
 SIDE = 16
 
 
@@ -59,6 +59,7 @@ def open_sink(
     overwrite: bool = False,
     resume: bool = False,
     layout: LayoutChoice = "plain",
+    part: range | None = None,
 ) -> ZarrSink:
     """Open a store of 40 x 20 cells: three strips, each of two chunks."""
     said: dict[str, Any] = {"from": made_from}
@@ -70,6 +71,7 @@ def open_sink(
         overwrite=overwrite,
         resume=resume,
         layout=layout,
+        part=part,
     )
 
 
@@ -86,9 +88,14 @@ def strips(value: float, *, rows: int = SIDE) -> list[Strip]:
     return found
 
 
+def first_missing(sink: ZarrSink) -> int:
+    """Return the first row that is missing; 40 for none."""
+    return next((rows.start for rows in sink.missing(0)), 40)
+
+
 def fill(sink: ZarrSink, value: float, *, most: int = 99) -> None:
     """Write the strips that are missing, at most so many."""
-    first = sink.first_row(0)
+    missing = sink.missing(0)
     for strip in strips(value)[:most]:
-        if strip.row >= first:
+        if any(strip.row in rows for rows in missing):
             sink.write([strip])

@@ -59,12 +59,12 @@ class ArraySink:
 
     def __init__(self, chunk_cells: int, cells: tuple[int, int]) -> None:
         self.chunk_cells = chunk_cells
-        self.first: dict[int, int] = {}
+        self.rows: dict[int, list[range]] = {}
         self.valid = np.full(cells, -1, dtype=np.float32)
         self.features = np.empty((0, *cells), dtype=np.float32)
 
-    def first_row(self, col: int) -> int:
-        return self.first.get(col, 0)
+    def missing(self, col: int) -> list[range]:
+        return self.rows.get(col, [range(len(self.valid))])
 
     def write(self, strips: Sequence[Strip]) -> None:
         (strip,) = strips
@@ -104,12 +104,12 @@ def mosaic(
     panel: int = 999,
     engine: Callable[[np.ndarray], tuple[np.ndarray]] = neighbourhood_engine,
     blend: Blend = "none",
-    first: dict[int, int] | None = None,
+    rows: dict[int, list[range]] | None = None,
     lanes: int = 1,
 ) -> tuple[ArraySource, ArraySink, int]:
     source = ArraySource(dn)
     sink = ArraySink(chunk, (-(-dn.shape[1] // STRIDE), -(-dn.shape[2] // STRIDE)))
-    sink.first = first or {}
+    sink.rows = rows or {}
     plan = plan_tiles(
         height_px=dn.shape[1],
         width_px=dn.shape[2],
@@ -207,8 +207,8 @@ def test_what_is_gone_on_with_is_the_same_to_the_bit(
     seed: int,
     data: st.DataObject,
 ) -> None:
-    """From any strip of any panel on, whatever was written before, and no row of the
-    scene is read that only finished cells need.
+    """Whichever strips of whichever panel were written before, or are others' to write,
+    and no row of the scene is read that only finished cells need.
     """
     rng = np.random.default_rng(seed)
     dn = rng.integers(1, 99, (2, height, width), dtype=np.uint16)
@@ -216,14 +216,14 @@ def test_what_is_gone_on_with_is_the_same_to_the_bit(
     _, whole, _ = mosaic(dn, blend=blend, **how)  # type: ignore[arg-type]
     rows, cols = whole.valid.shape
     step = max(panel // chunk, 1) * chunk
-    first = {
-        col: min(data.draw(st.integers(0, -(-rows // chunk))) * chunk, rows)
-        for col in range(0, cols, step)
-    }
-    source, sink, more = mosaic(dn, blend=blend, first=first, **how)  # type: ignore[arg-type]
     missing = np.zeros((rows, cols), dtype=bool)
-    for col, row in first.items():
-        missing[row:, col : col + step] = True
+    ranges: dict[int, list[range]] = {}
+    for col in range(0, cols, step):
+        starts = data.draw(st.sets(st.sampled_from(range(0, rows, chunk))))
+        ranges[col] = joined(starts, chunk, rows)
+        for found in ranges[col]:
+            missing[found.start : found.stop, col : col + step] = True
+    source, sink, more = mosaic(dn, blend=blend, rows=ranges, **how)  # type: ignore[arg-type]
     assert more == missing.sum()
     assert ((sink.valid >= 0) == missing).all()
     if missing.any():
@@ -232,6 +232,17 @@ def test_what_is_gone_on_with_is_the_same_to_the_bit(
         )
     else:
         assert not source.rows_read.any()
+
+
+def joined(starts: set[int], chunk: int, rows: int) -> list[range]:
+    """Return strips as ranges, those that touch as one."""
+    found: list[range] = []
+    for start in sorted(starts):
+        stop = min(start + chunk, rows)
+        if found and found[-1].stop == start:
+            start = found.pop().start  # noqa: PLW2901 -- the range before grows
+        found.append(range(start, stop))
+    return found
 
 
 def test_several_maps_at_once() -> None:

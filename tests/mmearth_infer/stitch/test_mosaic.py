@@ -83,19 +83,20 @@ def strips(
     case: Case,
     plan: TilePlan,
     *,
-    first_row: int = 0,
+    rows: range | None = None,
     compute: Callable[[Case, Tile], bool] = computed,
 ) -> list[Strip]:
     """Return what comes out of a mosaic; the tiles of a row come two at a time."""
+    wanted = rows or range(plan.height)
     mosaic = Mosaic(
         plan,
         channels=3,
         strip_rows=case.strip_rows,
         blend=case.blend,
-        first_row=first_row,
+        rows=rows,
     )
     found: list[Strip] = []
-    for row in rows_needed(plan, first_row, case.blend):
+    for row in rows_needed(plan, wanted, case.blend):
         tiles = [tile for tile in plan.tiles(row) if compute(case, tile)]
         for first in range(0, len(tiles), 2):
             some = tiles[first : first + 2]
@@ -108,12 +109,12 @@ def strips(
                 present_HW=case.present[seen],
             )
         )
-        check_how_far(case, plan, row.core_stop, first_row, found)
+        check_how_far(case, plan, row.core_stop, wanted, found)
     return found
 
 
 def check_how_far(
-    case: Case, plan: TilePlan, stop: int, first_row: int, found: list[Strip]
+    case: Case, plan: TilePlan, stop: int, wanted: range, found: list[Strip]
 ) -> None:
     """Hold that every strip is out that no later row of tiles touches."""
     later = [
@@ -122,9 +123,11 @@ def check_how_far(
         if row.core_start >= stop
         for tile in plan.tiles(row)
     ]
-    done = min(later) // case.strip_rows * case.strip_rows if later else plan.height
-    reached = found[-1].row + len(found[-1].valid_hW) if found else first_row
-    assert reached == max(done, first_row)
+    done = min(later, default=plan.height)
+    if done < wanted.stop:
+        done = done // case.strip_rows * case.strip_rows
+    reached = found[-1].row + len(found[-1].valid_hW) if found else wanted.start
+    assert reached == min(max(done, wanted.start), wanted.stop)
 
 
 def joined(found: list[Strip]) -> tuple[np.ndarray, np.ndarray]:
@@ -197,15 +200,17 @@ def test_tiles_that_were_not_computed_leave_no_holes(case: Case) -> None:
 
 
 @settings(deadline=None)
-@given(case=cases(), share=st.floats(0, 1))
-def test_a_mosaic_may_begin_further_south(case: Case, share: float) -> None:
-    """From `first_row` on, strips are bit for bit those of a mosaic from row 0."""
-    above = int(share * (case.plan.height - 1)) // case.strip_rows
-    first_row = above * case.strip_rows
+@given(case=cases(), shares=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_mosaic_of_some_rows(case: Case, shares: tuple[float, float]) -> None:
+    """Its strips are bit for bit those of a mosaic of all rows."""
+    most = -(-case.plan.height // case.strip_rows)
+    first, last = sorted(min(int(share * most), most - 1) for share in shares)
+    stop = min((last + 1) * case.strip_rows, case.plan.height)
+    rows = range(first * case.strip_rows, stop)
     features, valid = joined(strips(case, case.plan))
-    later, later_valid = joined(strips(case, case.plan, first_row=first_row))
-    np.testing.assert_array_equal(later, features[:, first_row:])
-    np.testing.assert_array_equal(later_valid, valid[first_row:])
+    some, some_valid = joined(strips(case, case.plan, rows=rows))
+    np.testing.assert_array_equal(some, features[:, rows.start : rows.stop])
+    np.testing.assert_array_equal(some_valid, valid[rows.start : rows.stop])
 
 
 @settings(deadline=None)

@@ -71,13 +71,14 @@ def test_the_shape_of_a_ramp(blend: Blend, rising: list[float]) -> None:
     height=st.integers(1, 300),
     window=st.sampled_from([24, 32, 80]),
     halo=st.sampled_from([0, 4, 8]),
-    first_row=st.integers(0, 80),
+    start=st.integers(0, 80),
+    count=st.integers(1, 80),
     blend=BLENDS,
 )
 def test_rows_needed(
-    *, height: int, window: int, halo: int, first_row: int, blend: Blend
+    *, height: int, window: int, halo: int, start: int, count: int, blend: Blend
 ) -> None:
-    """They are the last ones of the plan, and those with a weight from the row on."""
+    """They are those with a weight in any of the rows of cells, one after another."""
     plan = plan_tiles(
         height_px=height,
         width_px=40,
@@ -86,12 +87,16 @@ def test_rows_needed(
         window_px=window,
         halo_px=halo,
     )
-    found = rows_needed(plan, first_row, blend)
-    assert found == plan.rows[len(plan.rows) - len(found) :]
+    start = min(start, plan.height - 1)
+    rows = range(start, min(start + count, plan.height))
+    found = rows_needed(plan, rows, blend)
+    first = plan.rows.index(found[0])
+    assert found == plan.rows[first : first + len(found)]
     for row in plan.rows:
         extents = [tile.extent(blend) for tile in plan.tiles(row)]
-        below = max(extent.row + extent.height for extent in extents) > first_row
-        assert (row in found) == (below and first_row < plan.height)
+        below = max(extent.row + extent.height for extent in extents) > rows.start
+        above = min(extent.row for extent in extents) < rows.stop
+        assert (row in found) == (below and above)
 
 
 def test_a_tile_is_needed_for_cells_it_has_a_weight_for() -> None:

@@ -19,7 +19,7 @@ from mmearth_infer.write.open_store import open_store
 from mmearth_infer.write.work import work_at
 from mmearth_infer.write.zarr_store import ZarrSink
 from tests.helpers.buckets import BUCKET, Server, files
-from tests.helpers.sinks import CHANNELS, fill, layer, open_sink
+from tests.helpers.sinks import CHANNELS, fill, first_missing, layer, open_sink
 
 OUT = f"s3://{BUCKET}/some/s.zarr"
 LEDGER = "some/s.zarr.ledger"
@@ -134,8 +134,8 @@ def test_what_was_begun_is_gone_on_with(server: Server, tmp_path: Path) -> None:
     whole(tmp_path / "s.zarr")
     for most in (1, 2, 99):
         with open_sink(OUT, resume=True) as sink:
-            assert sink.first_row(0) == {1: 0, 2: 16, 99: 32}[most]
-            assert sink.done.valid_cells == sink.first_row(0) * 19
+            assert first_missing(sink) == {1: 0, 2: 16, 99: 32}[most]
+            assert sink.done.valid_cells == first_missing(sink) * 19
             fill(sink, 1, most=most)
             if most == 99:
                 sink.finish()
@@ -152,7 +152,7 @@ def test_begun_work_is_not_thrown_away_unasked(server: Server) -> None:
             refused()
         assert "--resume" in (caught.value.hint or "")
     with open_sink(OUT, overwrite=True) as sink:
-        assert sink.first_row(0) == 0
+        assert first_missing(sink) == 0
     assert server.names() == []
 
 
@@ -241,7 +241,7 @@ def test_of_two_runs_the_earlier_stops(server: Server, tmp_path: Path) -> None:
     with open_sink(OUT) as earlier:
         fill(earlier, 1, most=1)
         with open_sink(OUT, resume=True) as later:
-            assert later.first_row(0) == 16
+            assert first_missing(later) == 16
             for another in (lambda: fill(earlier, 1, most=2), earlier.finish):
                 with pytest.raises(
                     StoreError, match="another run is writing"
@@ -335,5 +335,5 @@ def test_an_error_in_the_middle_keeps_what_is_written(
                 fill(sink, 1)
         assert "AWS_ACCESS_KEY_ID" in (caught.value.hint or "")
     with open_sink(OUT, resume=True) as sink:
-        assert sink.first_row(0) == 16
+        assert first_missing(sink) == 16
     assert not is_complete(server)

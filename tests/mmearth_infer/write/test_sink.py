@@ -9,7 +9,7 @@ import xarray
 
 from mmearth_infer.errors import StoreError
 from tests.helpers.digest import digest
-from tests.helpers.sinks import fill, open_sink
+from tests.helpers.sinks import fill, first_missing, open_sink
 
 
 def value_in(path: Path) -> float:
@@ -50,9 +50,9 @@ def test_what_was_begun_is_gone_on_with(tmp_path: Path) -> None:
     out = tmp_path / "s.zarr"
     for most in (1, 2):
         with open_sink(out, resume=True) as sink:
-            assert sink.first_row(0) == 16 * (most - 1)
-            assert sink.done.cells == sink.first_row(0) * 20
-            assert sink.done.valid_cells == sink.first_row(0) * 19
+            assert first_missing(sink) == 16 * (most - 1)
+            assert sink.done.cells == first_missing(sink) * 20
+            assert sink.done.valid_cells == first_missing(sink) * 19
             fill(sink, 1, most=most)
     with open_sink(out, resume=True) as sink:
         fill(sink, 1)
@@ -69,7 +69,7 @@ def test_begun_work_is_not_thrown_away_unasked(tmp_path: Path) -> None:
         open_sink(out)
     assert "--resume" in (caught.value.hint or "")
     with open_sink(out, overwrite=True) as sink:
-        assert sink.first_row(0) == 0
+        assert first_missing(sink) == 0
 
 
 def test_work_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_work_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:
         open_sink(out, made_from="that", resume=True)
     assert "--overwrite" in (caught.value.hint or "")
     with open_sink(out, resume=True) as sink:
-        assert sink.first_row(0) == 16
+        assert first_missing(sink) == 16
 
 
 def test_what_is_complete_is_said_to_be(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_overwriting_keeps_the_old_store_until_the_new_is_complete(
         assert value_in(out) == 1
     assert value_in(out) == 1
     with open_sink(out, overwrite=True, resume=True) as sink:
-        assert sink.first_row(0) == 40
+        assert first_missing(sink) == 40
         sink.finish()
     assert value_in(out) == 2
     assert names(tmp_path) == ["s.zarr"]
@@ -173,7 +173,7 @@ def test_a_line_that_was_cut_short_counts_as_not_written(tmp_path: Path) -> None
     ledger = tmp_path / "s.zarr.ledger"
     ledger.write_bytes(ledger.read_bytes()[:-7])
     with open_sink(out, resume=True) as sink:
-        assert sink.first_row(0) == 16
+        assert first_missing(sink) == 16
         fill(sink, 1)
         sink.finish()
     whole = complete(tmp_path / "whole.zarr")

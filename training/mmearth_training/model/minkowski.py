@@ -2,7 +2,7 @@
 
 Optional, and slower on a CPU than the two other backends: it is here to compare with,
 and for GPUs that have it. Tested with MinkowskiEngine 0.5.4 built for CPU
-(training/README.md says how).
+(docs/guides/minkowski.md says how).
 
 Shapes: N samples, B bands, H W pixels, S sites, K kernel positions, C channels,
 V visible patches, D channels of the last stage.

@@ -61,7 +61,7 @@ def open_backend(name: BackendName) -> Backend:
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 "backend minkowski",
-                hint="training/README.md says how to build MinkowskiEngine; "
+                hint="docs/guides/minkowski.md says how to build MinkowskiEngine; "
                 "`sites` gives the same numbers, faster",
             ) from error
         return encode_minkowski

@@ -35,6 +35,7 @@ class SceneSettings(TypedDict, total=False):
     mask: Sequence[str]
     bbox: tuple[float, float, float, float] | None
     aoi: str | Path | None
+    snap_px: int | None
 
 
 class RunSettings(SceneSettings, total=False):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rasterio.crs import CRS
 
+    from mmearth_infer.grid.window import Window
+
 METRES_PER_DEGREE: Final = 111_319.49
 """Length of a degree on the equator of WGS 84."""
 
@@ -72,6 +74,15 @@ class GeoBox:
             transform=self.transform @ Affine.scale(stride),
             height=-(-self.height // coarse) * (coarse // stride),
             width=-(-self.width // coarse) * (coarse // stride),
+        )
+
+    def part(self, window: Window) -> GeoBox:
+        """Return the grid of a window of it."""
+        return GeoBox(
+            crs=self.crs,
+            transform=self.transform @ Affine.translation(window.col, window.row),
+            height=window.height,
+            width=window.width,
         )
 
     @property

@@ -49,6 +49,15 @@ class Window:
             width=self.width,
         )
 
+    def shared_with(self, other: Window) -> Window | None:
+        """Return what two windows of one grid share, None for nothing."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = min(self.row + self.height, other.row + other.height) - row
+        width = min(self.col + self.width, other.col + other.width) - col
+        if height < 1 or width < 1:
+            return None
+        return Window(row=row, col=col, height=height, width=width)
+
     def times(self, factor: int) -> Window:
         """Return the same place on a grid that is `factor` times as fine."""
         return Window(

@@ -12,8 +12,6 @@ from mmearth_infer.read.product import texts, upper_keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from mmearth_infer.seams import Scene
-
 _FIELDS: Final = (
     ("PRODUCT_START_TIME", "PRODUCT_STOP_TIME"),
     ("DATETIME", "DATETIME"),
@@ -77,9 +75,9 @@ def acquired_in_names(names: Sequence[tuple[str, str]]) -> Acquired | None:
     return None
 
 
-def acquired_together(scenes: Iterable[Scene]) -> Acquired | None:
+def acquired_together(times: Iterable[Acquired | None]) -> Acquired | None:
     """Return the range in which several scenes were taken; None if one is unknown."""
-    found = [scene.acquired for scene in scenes]
+    found = list(times)
     known = [one for one in found if one is not None]
     if len(known) < len(found):
         return None

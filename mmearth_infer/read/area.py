@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from affine import Affine
 from rasterio.features import rasterize
 
 from mmearth_infer.errors import SceneError
-from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.grid.window import Window
+from mmearth_infer.read.crop import CroppedSource
 from mmearth_infer.read.outline import outer_bounds
 from mmearth_infer.read.projection import in_words, meets
-from mmearth_infer.seams import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mmearth_infer.grid.geobox import GeoBox
     from mmearth_infer.read.outline import Bounds, Polygon
+    from mmearth_infer.seams import Source
 
 MULTIPLE_PX: Final = 64
 """Areas start at multiples of it: it suits all strides and tiles."""
@@ -52,13 +52,12 @@ class Area:
         return outer_bounds(self.polygons)
 
 
-class AreaSource(Source):
+class AreaSource(CroppedSource):
     """The part of a scene that holds an area, on the scene's grid.
 
-    With `w + corner` for a window of the part, counted from the scene's corner:
-    `AreaSource(s, a).read(w) == s.read(w + corner)`. Both sides of `corner` are
-    multiples of `multiple_px`, so that a cell of the part is a cell of the scene.
-    A pixel is wanted if its centre is inside the area.
+    Both sides of its corner are multiples of `multiple_px`, so that a cell of the part
+    is a cell of the scene. A pixel is wanted if its centre is inside the area; the
+    others are read all the same.
     """
 
     def __init__(
@@ -76,14 +75,14 @@ class AreaSource(Source):
             SceneError: If no pixel of the scene is inside the area.
 
         """
-        self._source = source
         self._area = area
         scene = source.scene
-        self.frame = _frame(area.bounds, scene.geobox, multiple_px, area.evidence)
-        self.scene = replace(
-            scene,
-            geobox=_cropped(scene.geobox, self.frame),
-            notes=(*scene.notes, self.evidence),
+        frame = _frame(area.bounds, scene.geobox, multiple_px, area.evidence)
+        super().__init__(
+            source,
+            frame,
+            f"rows {frame.row} to {frame.row + frame.height} and columns {frame.col} "
+            f"to {frame.col + frame.width} of the scene, for {area.evidence}",
         )
         self._strip = lru_cache(maxsize=_STRIPS_KEPT)(self._rasterised)
         strips = range(-(-self.frame.height // STRIP_PX))
@@ -96,28 +95,9 @@ class AreaSource(Source):
             )
 
     @property
-    def evidence(self) -> str:
-        """Which part of the scene this is, in words."""
-        frame = self.frame
-        return (
-            f"rows {frame.row} to {frame.row + frame.height} and columns {frame.col} "
-            f"to {frame.col + frame.width} of the scene, for {self._area.evidence}"
-        )
-
-    @property
     def fingerprint(self) -> str:
         """That of the scene, and which part of it this is."""
-        frame = self.frame
-        place = (frame.row, frame.col, frame.height, frame.width)
-        return f"{self._source.fingerprint} area {place} {self._area.digest}"
-
-    def read(self, window: Window) -> NDArray[np.uint16]:
-        """Return `dn_CHW`, pixels outside the area included."""
-        return self._source.read(self._in_scene(window))
-
-    def classes(self, window: Window) -> NDArray[np.uint8] | None:
-        """Return `scl_HW`, pixels outside the area included."""
-        return self._source.classes(self._in_scene(window))
+        return f"{super().fingerprint} {self._area.digest}"
 
     def wanted(self, window: Window) -> NDArray[np.bool_] | None:
         """Return `wanted_HW`, pixels inside the area that the scene wants as well."""
@@ -127,27 +107,20 @@ class AreaSource(Source):
         inside_HW = np.concatenate([self._strip(number)[:, cols] for number in numbers])
         start = top - numbers.start * STRIP_PX
         inside_HW = inside_HW[start : start + window.height]
-        wanted_HW = self._source.wanted(self._in_scene(window))
+        wanted_HW = super().wanted(window)
         return inside_HW if wanted_HW is None else inside_HW & wanted_HW
-
-    def _in_scene(self, window: Window) -> Window:
-        """Return a window of the part as one of the scene."""
-        return replace(
-            window, row=window.row + self.frame.row, col=window.col + self.frame.col
-        )
 
     def _rasterised(self, number: int) -> NDArray[np.bool_]:
         """Return `inside_HW` of a strip of rows, the whole width of the part."""
         box = self.scene.geobox
         top = number * STRIP_PX
-        strip = _cropped(
-            box,
+        strip = box.part(
             Window(
                 row=top,
                 col=0,
                 height=min(STRIP_PX, box.height - top),
                 width=box.width,
-            ),
+            )
         )
         _, south, _, north = strip.bounds
         shapes = []
@@ -200,13 +173,3 @@ def _grown(first: float, last: float, multiple: int, length: int) -> tuple[int, 
     end = min(-(-math.ceil(last - _ROUNDING_PX) // multiple) * multiple, length)
     start = min(start, (length - 1) // multiple * multiple)
     return start, max(end, start + 1) - start
-
-
-def _cropped(box: GeoBox, window: Window) -> GeoBox:
-    """Return the grid of a window."""
-    return GeoBox(
-        crs=box.crs,
-        transform=box.transform @ Affine.translation(window.col, window.row),
-        height=window.height,
-        width=window.width,
-    )

@@ -82,7 +82,7 @@ class MosaicSource(Source):
         for number, (part, place) in enumerate(
             zip(self._parts, self._places, strict=True)
         ):
-            shared = _shared(window, place)
+            shared = window.shared_with(place)
             if shared is None:
                 continue
             here = shared.seen_from(window).slices
@@ -112,7 +112,7 @@ class MosaicSource(Source):
         classes_HW = np.zeros(owner_HW.shape, dtype=np.uint8)
         for number in np.unique(owner_HW[owner_HW != _NOBODY]).tolist():
             place = self._places[number]
-            shared = _shared(window, place)
+            shared = window.shared_with(place)
             assert shared is not None
             here = shared.seen_from(window).slices
             given_HW = self._parts[number].classes(shared.seen_from(place))
@@ -120,16 +120,6 @@ class MosaicSource(Source):
             mine_HW = owner_HW[here] == number
             classes_HW[here][mine_HW] = given_HW[mine_HW]
         return classes_HW
-
-
-def _shared(window: Window, place: Window) -> Window | None:
-    """Return what two windows of one grid share, None for nothing."""
-    row, col = max(window.row, place.row), max(window.col, place.col)
-    height = min(window.row + window.height, place.row + place.height) - row
-    width = min(window.col + window.width, place.col + place.width) - col
-    if height < 1 or width < 1:
-        return None
-    return Window(row=row, col=col, height=height, width=width)
 
 
 def _place(first: GeoBox, box: GeoBox) -> tuple[int, int]:
@@ -191,7 +181,7 @@ def _described(scenes: Sequence[Scene], geobox: GeoBox) -> Scene:
         offset_evidence=_each(
             scenes, [f"{s.offset_dn}: {s.offset_evidence}" for s in scenes]
         ),
-        acquired=acquired_together(scenes),
+        acquired=acquired_together(scene.acquired for scene in scenes),
         warnings=tuple(dict.fromkeys(n for scene in scenes for n in scene.warnings)),
         notes=tuple(dict.fromkeys(n for scene in scenes for n in scene.notes)),
     )

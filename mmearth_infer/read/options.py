@@ -52,8 +52,12 @@ class SceneOptions:
     aoi: str | None = None
     """File of polygons that cover the part to read; None for the whole scene."""
 
+    snap_px: int | None = None
+    """Side in pixels of the cells that begin on the grid which scenes of a CRS share
+    (`grid.common`); None for cells that begin at the scene's corner."""
+
     def __post_init__(self) -> None:
-        """Refuse masks and areas that cannot be.
+        """Refuse masks, areas and grids that cannot be.
 
         Raises:
             SceneError: Naming the flag and its value.
@@ -64,6 +68,11 @@ class SceneOptions:
             raise SceneError("--bbox and --aoi are two areas", hint="give one of them")
         if self.bbox is not None:
             _check_bbox(self.bbox)
+        if self.snap_px is not None and self.snap_px < 1:
+            raise SceneError(
+                f"snap_px {self.snap_px} is not the side of a cell",
+                hint="it is the stride of the model's coarsest map",
+            )
 
 
 def parse_bands(text: str) -> tuple[str, ...]:

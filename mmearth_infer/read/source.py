@@ -50,7 +50,7 @@ def open_sources(
     """
     if not scenes:
         raise SceneError("no scene is given", hint="name at least one")
-    masks, area = replace(options, bbox=None, aoi=None), replace(options, mask=())
+    masks = replace(options, bbox=None, aoi=None, snap_px=None)
     with ExitStack() as stack:
         sources = [
             stack.enter_context(
@@ -59,7 +59,7 @@ def open_sources(
             for scene in scenes
         ]
         one = sources[0] if len(sources) == 1 else MosaicSource(sources)
-        yield wrapped(one, area)
+        yield wrapped(one, replace(options, mask=()))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ scene is therefore given up for deaths only after its last try, for which it is 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from mmearth_infer.errors import JobError
 from mmearth_infer.jobs.scene_task import Outcome, SceneTask, failed, run_scene
+from mmearth_infer.jobs.split import Splits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -53,7 +55,7 @@ def drive(
     died: list[SceneTask] = []
     for task, outcome in _run_all(client, tasks, run, tries=tries, at_once=None):
         if outcome is None and tries > 1:
-            died.append(task)
+            died.append(dataclasses.replace(task, parts=1))
         else:
             yield outcome or failed(task, DIED)
     for task, outcome in _run_all(client, died, run, tries=1, at_once=1):
@@ -81,18 +83,21 @@ def _run_all(
 ) -> Iterator[tuple[SceneTask, Outcome | None]]:
     """Yield each scene with what became of it; None where workers died.
 
-    What failed goes to the end of the queue until it has had its tries; of deaths, one
-    fewer.
+    Parts of scenes come before other scenes. What failed goes to the end of the queue
+    until it has had its tries; of deaths, one fewer.
     """
     new, again = iter(tasks), deque[tuple[SceneTask, int]]()
+    next_parts, splits = deque[SceneTask](), Splits(tries=tries)
     under_way: dict[Key, tuple[SceneTask, int]] = {}
     ended = as_completed()
 
     def submit() -> bool:
         """Hand over the next scene, if there is one."""
-        task = next(new, None)
-        if task is not None:
-            attempt = 1
+        attempt = 1
+        if next_parts:
+            task = next_parts.popleft()
+        elif (found := next(new, None)) is not None:
+            task = splits.first(found)
         elif again:
             task, attempt = again.popleft()
         else:
@@ -113,11 +118,15 @@ def _run_all(
         task, attempt = under_way.pop(future.key)
         outcome = _outcome(future, task)
         future.release()
+        if task.part is not None:
+            next_parts.extend(splits.following(task, outcome))
+            fill()
+            continue
         most = tries if outcome is not None else max(tries - 1, 1)
         if attempt < most and (outcome is None or outcome.state == "failed"):
             again.append((task, attempt + 1))
         else:
-            yield task, outcome and replace(outcome, tries=attempt)
+            yield task, outcome and splits.total(replace(outcome, tries=attempt))
         fill()
 
 

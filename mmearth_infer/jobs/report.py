@@ -57,14 +57,13 @@ class JobReport(Struct, frozen=True, kw_only=True):
         return sum(one.pixels for one in made) / 1e6 / elapsed_s if elapsed_s else None
 
     @property
-    def workers(self) -> dict[int, float]:
+    def workers(self) -> dict[str, float]:
         """Pixels that each worker computed in a second, in millions."""
-        pixels: dict[int, int] = {}
-        elapsed_s: dict[int, float] = {}
-        for one in self.outcomes:
-            if one.worker is not None and one.state == "done":
-                pixels[one.worker] = pixels.get(one.worker, 0) + one.pixels
-                elapsed_s[one.worker] = elapsed_s.get(one.worker, 0) + one.elapsed_s
+        pixels: dict[str, int] = {}
+        elapsed_s: dict[str, float] = {}
+        for work in (work for one in self.outcomes for work in one.work):
+            pixels[work.worker] = pixels.get(work.worker, 0) + work.pixels
+            elapsed_s[work.worker] = elapsed_s.get(work.worker, 0) + work.elapsed_s
         return {worker: n / 1e6 / elapsed_s[worker] for worker, n in pixels.items()}
 
     def to_json(self) -> str:
@@ -73,9 +72,7 @@ class JobReport(Struct, frozen=True, kw_only=True):
             **msgspec.to_builtins(self),
             "counts": self.counts,
             "megapixels_per_s": self.megapixels_per_s,
-            "megapixels_per_s_of_workers": {
-                str(worker): rate for worker, rate in self.workers.items()
-            },
+            "megapixels_per_s_of_workers": self.workers,
         }
         return msgspec.json.encode(said).decode()
 

@@ -10,7 +10,8 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from socket import gethostname
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
@@ -20,6 +21,7 @@ from mmearth_infer.errors import MMEarthError
 from mmearth_infer.grid.footprint import Outline  # noqa: TC001 -- msgspec reads it
 from mmearth_infer.run.config import EmbedConfig, RunConfig, SegmentConfig
 from mmearth_infer.run.embed import embed
+from mmearth_infer.run.parts import begin, compute_part
 from mmearth_infer.run.segment import segment
 from mmearth_infer.view.stac_item import ITEM, item_path, write_item
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 State = Literal["done", "complete", "failed"]
 """Made now, there already, or not there."""
+
+Part = Literal["begin"] | range | None
+"""What of a scene is asked for: to begin its store, some rows of it, or all that is
+missing."""
 
 LONGEST_REASON: Final = 1000
 """Characters that are kept of what a library says."""
@@ -45,6 +51,25 @@ class SceneTask:
 
     stac: bool = False
     """Write a STAC item beside the store."""
+
+    parts: int = 1
+    """In how many parts it may be computed, on as many workers."""
+
+    part: Part = None
+    """What of it is asked for."""
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What a worker did for a scene."""
+
+    worker: str
+    """Machine and process that did it."""
+
+    pixels: int
+    """Pixels that it computed."""
+
+    elapsed_s: float
+    """How long that took."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -71,14 +96,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
     tries: int = 1
     """How often it was begun, as far as that is known."""
 
-    pixels: int = 0
-    """Pixels that were computed now."""
+    work: tuple[Work, ...] = ()
+    """What was computed now, and by whom."""
 
-    elapsed_s: float = 0.0
-    """How long that took its worker."""
-
-    worker: int | None = None
-    """Process that did it; None where it has gone."""
+    rows: tuple[tuple[int, int], ...] = ()
+    """Parts that it is cut into, of a store that was begun; first row, and last + 1."""
 
     warnings: tuple[str, ...] = ()
     """What a user should know before trusting the output."""
@@ -92,48 +114,80 @@ class Outcome(Struct, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
     """What steps after it have made."""
 
+    @property
+    def pixels(self) -> int:
+        """Pixels that were computed now."""
+        return sum(one.pixels for one in self.work)
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long that took its workers, all together."""
+        return sum(one.elapsed_s for one in self.work)
+
 
 def run_scene(task: SceneTask) -> Outcome:
-    """Run a scene, and say what became of it; the model stays open for the next."""
+    """Run a scene, or what is asked for of it, and say what became of that.
+
+    The model stays open for the next.
+    """
     _be_quiet()
     try:
         with keeping_models():
-            report = _run(task)
+            if task.part == "begin":
+                rows = begin(task.config, parts=task.parts)
+                return _outcome(task, rows=tuple((r.start, r.stop) for r in rows))
+            if task.part is not None:
+                done = compute_part(task.config, task.part)
+                return _outcome(task, work=_by_me(done.pixels, done.elapsed_s))
+            return _run(task)
     except MMEarthError as error:
-        return failed(task, str(error), hint=error.hint, worker=os.getpid())
-    complete = report.resumed_cells == report.cells
-    share = 1 - report.resumed_cells / report.cells
+        return failed(task, str(error), hint=error.hint)
+
+
+def failed(task: SceneTask, reason: str, *, hint: str | None = None) -> Outcome:
+    """Return the outcome of a scene that is not there."""
+    return _outcome(task, state="failed", reason=reason[:LONGEST_REASON], hint=hint)
+
+
+def _outcome(task: SceneTask, *, state: State = "done", **more: Any) -> Outcome:  # noqa: ANN401 -- fields of an outcome
+    """Return an outcome of a scene."""
     return Outcome(
         name=task.name,
         scene=str(task.config.scene),
         out=str(task.config.target),
-        state="complete" if complete else "done",
-        pixels=round(report.megapixels_per_s * report.elapsed_s * share * 1e6),
-        elapsed_s=report.elapsed_s,
-        worker=os.getpid(),
+        state=state,
+        **more,
+    )
+
+
+def _by_me(pixels: int, elapsed_s: float) -> tuple[Work, ...]:
+    """Return what this worker did."""
+    worker = f"{gethostname()}:{os.getpid()}"
+    return (Work(worker=worker, pixels=pixels, elapsed_s=elapsed_s),)
+
+
+def _run(task: SceneTask) -> Outcome:
+    """Make the output of a scene, and its item.
+
+    Raises:
+        MMEarthError: With a hint.
+
+    """
+    report = _report(task)
+    share = 1 - report.resumed_cells / report.cells
+    pixels = report.megapixels_per_s * report.elapsed_s * share * 1e6
+    return _outcome(
+        task,
+        state="done" if share else "complete",
+        work=_by_me(round(pixels), report.elapsed_s) if share else (),
         warnings=report.warnings,
         footprint=report.footprint,
         seams=report.seams["seam_index"] if report.seams else None,
     )
 
 
-def failed(
-    task: SceneTask, reason: str, *, hint: str | None = None, worker: int | None = None
-) -> Outcome:
-    """Return the outcome of a scene that is not there."""
-    return Outcome(
-        name=task.name,
-        scene=str(task.config.scene),
-        out=str(task.config.target),
-        state="failed",
-        reason=reason[:LONGEST_REASON],
-        hint=hint,
-        worker=worker,
-    )
-
-
-def _run(task: SceneTask) -> Report:
-    """Make the output of a scene, and its item.
+def _report(task: SceneTask) -> Report:
+    """Run it.
 
     Raises:
         MMEarthError: With a hint.

@@ -47,16 +47,7 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
     if not config.resume:
         work_at(config.target, overwrite=config.overwrite).check()
     with prepare(config, task="embedding", stages=config.stages, watch=watch) as made:
-        said = provenance(made, {"dtype": config.dtype, "layout": config.layout})
-        with ZarrSink(
-            config.target,
-            layers=embedding_layers(made, config),
-            provenance=said,
-            job=job(said, made),
-            overwrite=config.overwrite,
-            resume=config.resume,
-            layout=config.layout,
-        ) as sink:
+        with embedding_sink(made, config) as sink:
             resumed = made.plan.cell_count if sink.is_complete else sink.done.cells
             drive(made, sink, config, panel_px=PANEL_PX, watch=watch, progress=progress)
             report = report_of(
@@ -69,6 +60,23 @@ def embed(config: EmbedConfig, progress: Progress | None = None) -> Report:
         if config.report or config.report_picture is not None:
             report = replace(report, seams=_seams(config, made.model, made.source))
     return report
+
+
+def embedding_sink(
+    made: Prepared, config: EmbedConfig, *, part: range | None = None
+) -> ZarrSink:
+    """Return the store of a run, or a part of it that others have begun."""
+    said = provenance(made, {"dtype": config.dtype, "layout": config.layout})
+    return ZarrSink(
+        config.target,
+        layers=embedding_layers(made, config),
+        provenance=said,
+        job=job(said, made),
+        overwrite=config.overwrite,
+        resume=config.resume,
+        layout=config.layout,
+        part=part,
+    )
 
 
 def _seams(config: EmbedConfig, model: CompiledModel, source: Source) -> dict[str, Any]:

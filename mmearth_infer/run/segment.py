@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from mmearth_infer.run.prepared import Prepared
     from mmearth_infer.write.address import Where
     from mmearth_infer.write.layout import Layer
-    from mmearth_infer.write.ledger import Job
 
 SUFFIX: Final = ".gpkg"
 """Of GeoPackages."""
@@ -105,28 +104,17 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> MapRepor
     store = written_to(out)
     _check(config, store, tiffs)
     with prepare(config, task="segmentation", watch=watch) as made:
-        said = provenance(made, {"probabilities": config.probabilities})
-        whole = job(said, made)
+        digest = _digest(job(_said(made, config), made))
         layers = segment_layers(made, config)
         classes = made.model.file.manifest.classes
-        if config.resume and _are_there(tiffs, _digest(whole)):
+        if config.resume and _are_there(tiffs, digest):
             class_HW, resumed = read_classes(tiffs[CLASS]), made.plan.cell_count
         else:
-            resumed = _compute(
-                made,
-                config,
-                store=store,
-                layers=layers,
-                said=said,
-                whole=whole,
-                watch=watch,
-                progress=progress,
-            )
+            resumed = _compute(made, config, watch=watch, progress=progress)
             class_HW = _read_classes(store, layers[-1])
             if tiffs:
                 with watch.busy("write"), disk_errors(tiffs[CLASS]):
-                    tags = {RUN_TAG: _digest(whole)}
-                    write_cogs(store, layers, classes, tiffs, tags)
+                    write_cogs(store, layers, classes, tiffs, {RUN_TAG: digest})
                     shutil.rmtree(str(store))
         with watch.busy("write"):
             polygons = _write_polygons(made, config, class_HW, layers[-1].box)
@@ -212,26 +200,15 @@ def _are_there(tiffs: Mapping[str, Path], digest: str) -> bool:
     return bool(tiffs) and len(there) == len(tiffs)
 
 
-def _compute(  # noqa: PLR0913 -- the parts of a run
+def _compute(
     made: Prepared,
     config: SegmentConfig,
     *,
-    store: Where,
-    layers: list[Layer],
-    said: dict[str, Any],
-    whole: Job,
     watch: Stopwatch,
     progress: Progress | None,
 ) -> int:
     """Write the store, and return how many cells an earlier run had written."""
-    with MapSink(
-        store,
-        layers=layers,
-        provenance=said,
-        job=whole,
-        overwrite=config.overwrite,
-        resume=config.resume,
-    ) as sink:
+    with map_sink(made, config) as sink:
         resumed = made.plan.cell_count if sink.is_complete else sink.done.cells
         drive(
             made,
@@ -242,6 +219,27 @@ def _compute(  # noqa: PLR0913 -- the parts of a run
             progress=progress,
         )
     return resumed
+
+
+def map_sink(
+    made: Prepared, config: SegmentConfig, *, part: range | None = None
+) -> MapSink:
+    """Return the store of a run, or a part of it that others have begun."""
+    said = _said(made, config)
+    return MapSink(
+        written_to(locate(config.target)),
+        layers=segment_layers(made, config),
+        provenance=said,
+        job=job(said, made),
+        overwrite=config.overwrite,
+        resume=config.resume,
+        part=part,
+    )
+
+
+def _said(made: Prepared, config: SegmentConfig) -> dict[str, Any]:
+    """Return what a map says of its origin."""
+    return provenance(made, {"probabilities": config.probabilities})
 
 
 def panel_px(made: Prepared, strip_cells: int) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.contract.manifest import Output
+    from mmearth_infer.seams import Strip
 
 DtypeChoice = Literal["float32", "float16", "int8", "int8-pixel"]
 """How embeddings are kept."""
@@ -41,6 +42,26 @@ MOST_INT8: Final = 127
 
 MOST_FLOAT16: Final = 65504.0
 """Largest finite float16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStrip:
+    """Rows of cells of a map, as a store holds them."""
+
+    row: int
+    """First row of cells."""
+
+    col: int
+    """First column of cells."""
+
+    values_DhW: NDArray[Any]  # noqa: N815 -- its axes
+    """Values."""
+
+    scale_hW: NDArray[np.float32] | None  # noqa: N815 -- likewise
+    """Scale of each cell, if they have one."""
+
+    valid_hW: NDArray[np.float32]  # noqa: N815 -- likewise
+    """Share of each cell's pixels that hold data."""
 
 
 class Kept(Protocol):
@@ -133,6 +154,18 @@ class Encoding(Kept):
         stored = np.clip(scaled, -MOST_INT8, MOST_INT8).astype(np.int8)
         stored[:, absent_HW] = NODATA_INT8
         return stored, scale_HW
+
+
+def encoded(strip: Strip, kept: Kept) -> StoredStrip:
+    """Return a strip as a store holds it."""
+    values_DhW, scale_hW = kept.encode(strip.features_DhW)
+    return StoredStrip(
+        row=strip.row,
+        col=strip.col,
+        values_DhW=values_DhW,
+        scale_hW=scale_hW,
+        valid_hW=strip.valid_hW,
+    )
 
 
 def decoded(

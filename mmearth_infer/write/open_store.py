@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import zarr
@@ -20,9 +20,10 @@ from mmearth_infer.grid.window import Window
 from mmearth_infer.write.conventions import GRID_MAPPING
 from mmearth_infer.write.damage import damage
 from mmearth_infer.write.encode import decoded
-from mmearth_infer.write.layout import COMPLETE, EMBEDDING, QUALITY
+from mmearth_infer.write.layout import COMPLETE, EMBEDDING
 from mmearth_infer.write.metadata import ROOT, said_by
 from mmearth_infer.write.place import place_at
+from mmearth_infer.write.quality import VALID, quality_array, scales
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,15 +36,6 @@ if TYPE_CHECKING:
 
 STAGES: Final = (1, 2, 3, 4)
 """Stages a store may hold."""
-
-QUANTIZATION: Final = "quantization"
-"""Attribute of an int8 embedding: `{"scale": s}`, or `{"scale": "pixel"}`."""
-
-SCALE: Final = "scale"
-"""Array of the quality group with a scale a cell, and key of the attribute."""
-
-PER_PIXEL: Final = "pixel"
-"""Value of the attribute where every cell has a scale of its own."""
 
 _DTYPES: Final = ("float32", "float16", "int8")
 
@@ -100,7 +92,7 @@ class Embedding:
     @property
     def stride_px(self) -> int | None:
         """Pixels of the scene a side of a cell; None if the store does not say."""
-        manifest = self._model.get("manifest", {})
+        manifest = self.part("model").get("manifest", {})
         for output in manifest.get("outputs", ()):
             if output.get("stage") == self.stage:
                 return int(output["stride_px"])
@@ -114,18 +106,17 @@ class Embedding:
     @property
     def model_name(self) -> str:
         """Name of the model; empty if the store does not say."""
-        return str(self._model.get("name", ""))
+        return str(self.part("model").get("name", ""))
 
     @property
     def model_digest(self) -> str:
         """Digest of the model's file, `sha256:...`; empty if it does not say."""
-        return str(self._model.get("digest", ""))
+        return str(self.part("model").get("digest", ""))
 
-    @property
-    def _model(self) -> dict[str, Any]:
-        """Return what the store says of its model."""
-        model = self.provenance.get("model")
-        return model if isinstance(model, dict) else {}
+    def part(self, name: str) -> dict[str, Any]:
+        """Return a part of what made it, such as `scene`; empty if it says none."""
+        part = self.provenance.get(name)
+        return part if isinstance(part, dict) else {}
 
     def read(self, window: Window) -> NDArray[np.float32]:
         """Return `features_Dhw`, NaN where a cell holds no data.
@@ -136,10 +127,8 @@ class Embedding:
 
         """
         stored_Dhw = self.read_stored(window)
-        scale: float | NDArray[np.float32] | None = self.scale
-        if self._scale_hw is not None:
-            with damage(self._place):
-                scale = np.asarray(self._scale_hw[window.slices], dtype=np.float32)
+        scale_hw = self.read_scale(window)
+        scale = self.scale if scale_hw is None else scale_hw
         return decoded(stored_Dhw, scale).astype(np.float32, copy=False)
 
     def read_stored(self, window: Window) -> NDArray[Any]:
@@ -154,6 +143,31 @@ class Embedding:
             raise WindowError(f"{window} is not inside {self._array.shape[1:]} cells")
         with damage(self._place):
             return np.asarray(self._array[(slice(None), *window.slices)])
+
+    def read_scale(self, window: Window) -> NDArray[np.float32] | None:
+        """Return `scale_hw`, the factor from int8 to features; None of one for all.
+
+        Raises:
+            StoreError: If the store is damaged.
+
+        """
+        if self._scale_hw is None:
+            return None
+        with damage(self._place):
+            return np.asarray(self._scale_hw[window.slices], dtype=np.float32)
+
+    def read_valid(self, window: Window) -> NDArray[np.float32]:
+        """Return `valid_hw`, the share of each cell's pixels that hold data.
+
+        NaN in a mosaic's cells that no scene reaches.
+
+        Raises:
+            StoreError: If the store is damaged.
+
+        """
+        with damage(self._place):
+            valid_hw = quality_array(self._place, self.group_path, VALID, self._array)
+            return np.asarray(valid_hw[window.slices], dtype=np.float32)
 
     def to_xarray(self) -> xr.DataArray:
         """Return it `(band, y, x)`, with coordinates and CRS, read where looked at.
@@ -173,7 +187,7 @@ class Embedding:
             "model_digest": self.model_digest,
             "stage": self.stage,
             "stride_px": self.stride_px,
-            "scene": str(self.provenance.get("scene", {}).get("name", "")),
+            "scene": str(self.part("scene").get("name", "")),
         }
         return lazy_array(self, name=EMBEDDING, attributes=said)
 
@@ -225,7 +239,7 @@ def open_store(path: str | Where, stage: int | None = None) -> Embedding:
         array = group[EMBEDDING]
         if not isinstance(array, zarr.Array) or str(array.dtype) not in _DTYPES:
             raise ValueError(f"`{EMBEDDING}` is not an array of {', '.join(_DTYPES)}")
-        scale, scale_hw = _scales(place, name, array)
+        scale, scale_hw = scales(place, name, array)
         return Embedding(
             path=place.where,
             stage=own,
@@ -294,20 +308,3 @@ def _geobox(
         height=height,
         width=width,
     )
-
-
-def _scales(
-    place: Place, name: str, array: zarr.Array[Any]
-) -> tuple[float | None, zarr.Array[Any] | None]:
-    """Return the factor from int8 to features: for all cells, or an array of them."""
-    if str(array.dtype) != "int8":
-        return None, None
-    scale = cast("dict[str, Any]", array.attrs[QUANTIZATION])[SCALE]
-    if scale != PER_PIXEL:
-        return float(scale), None
-    quality = f"{name}/{QUALITY}" if name else QUALITY
-    store = place.store(quality, read_only=True)
-    scale_hw = zarr.open_group(store, mode="r", zarr_format=2)[SCALE]
-    if not isinstance(scale_hw, zarr.Array) or scale_hw.shape != array.shape[1:]:
-        raise ValueError(f"`{QUALITY}/{SCALE}` does not fit `{EMBEDDING}`")
-    return None, scale_hw

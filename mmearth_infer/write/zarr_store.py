@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 
 from mmearth_infer.errors import StoreError
+from mmearth_infer.write.encode import encoded
 from mmearth_infer.write.layout import (
     COMPLETE,
     QUALITY,
@@ -22,10 +23,11 @@ from mmearth_infer.write.place import place_at
 from mmearth_infer.write.work import work_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mmearth_infer.seams import Strip
     from mmearth_infer.write.address import Where
+    from mmearth_infer.write.encode import StoredStrip
     from mmearth_infer.write.layout import Layer, LayoutChoice
     from mmearth_infer.write.ledger import Job
     from mmearth_infer.write.place import Place
@@ -138,18 +140,29 @@ class ZarrSink:
             StoreError: If it is not taken.
 
         """
+        self.write_stored(
+            encoded(strip, layer.encoding)
+            for layer, strip in zip(self._layers, strips, strict=True)
+        )
+
+    def write_stored(self, strips: Iterable[StoredStrip]) -> None:
+        """Do the same with values as they are stored.
+
+        Raises:
+            StoreError: If it is not taken.
+
+        """
         with self._work.errors():
             for arrays, strip in zip(self._arrays, strips, strict=True):
                 arrays.write(strip)
-            base = strips[-1]
-            height, width = base.valid_hW.shape
+            height, width = strip.valid_hW.shape
             self._work.record(
                 {
-                    "row": base.row,
-                    "col": base.col,
+                    "row": strip.row,
+                    "col": strip.col,
                     "height": height,
                     "width": width,
-                    "valid": int((base.valid_hW > 0).sum()),
+                    "valid": int((strip.valid_hW > 0).sum()),
                 }
             )
 
@@ -180,25 +193,24 @@ class _Arrays:
     """The arrays of one layer."""
 
     def __init__(self, place: Place, layer: Layer) -> None:
-        self._layer, self._place = layer, place
+        self._place = place
         self._values = _open(place, f"{layer.prefix}{layer.array}")
         names = ["valid", "scale"] if layer.encoding.per_cell else ["valid"]
         self._quality = {
             name: _open(place, f"{layer.prefix}{QUALITY}/{name}") for name in names
         }
 
-    def write(self, strip: Strip) -> None:
+    def write(self, strip: StoredStrip) -> None:
         """Write a strip and wait until its files are safe."""
         height, width = strip.valid_hW.shape
         part = (
             slice(strip.row, strip.row + height),
             slice(strip.col, strip.col + width),
         )
-        stored_DhW, scale_hW = self._layer.encoding.encode(strip.features_DhW)
-        self._values[(slice(None), *part)] = stored_DhW
+        self._values[(slice(None), *part)] = strip.values_DhW
         self._quality["valid"][part] = strip.valid_hW
-        if scale_hW is not None:
-            self._quality["scale"][part] = scale_hW
+        if strip.scale_hW is not None:
+            self._quality["scale"][part] = strip.scale_hW
         written = [*_files(self._values, part, "c/0/{}/{}")]
         for array in self._quality.values():
             written += _files(array, part, "{}.{}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ from mmearth_infer.write.memory import MemoryMapSink
 from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -59,6 +59,9 @@ class ApplyConfig:
 
     overwrite: bool = False
     """Replace files that are there."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the map says besides, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +110,14 @@ def apply_probe(config: ApplyConfig, tell: Tell) -> Mapped:
     for out in filter(None, (config.out, config.probabilities)):
         check_suffix(out, TIFFS, "a .tif")
     check_files([config.out, config.probabilities], overwrite=config.overwrite)
-    probe, embedding = _opened(config)
+    probe, embedding = opened(config)
     manifest, box = probe.manifest, embedding.geobox
     counts = np.zeros(NODATA_CLASS + 1, dtype=np.int64)
     tags = {
         "MMEARTH_MODEL": embedding.model_name,
         "MMEARTH_MODEL_DIGEST": embedding.model_digest,
         "MMEARTH_PROBE_DIGEST": f"sha256:{probe.digest}",
+        **config.tags,
     }
     as_class = ClassEncoding(classes=manifest.classes)
     as_shares = ShareEncoding(classes=manifest.classes)
@@ -156,7 +160,7 @@ def apply_in_memory(
         MMEarthError: With a hint.
 
     """
-    probe, embedding = _opened(config)
+    probe, embedding = opened(config)
     layers = map_layers(
         embedding.geobox,
         probe.manifest.classes,
@@ -178,7 +182,7 @@ def apply_in_memory(
     return sink.held
 
 
-def _opened(config: ApplyConfig) -> tuple[ProbeFile, Embedding]:
+def opened(config: ApplyConfig) -> tuple[ProbeFile, Embedding]:
     """Open a probe and a store that it was made for.
 
     Raises:
@@ -200,11 +204,18 @@ def _logits(
     probe: ProbeFile, embedding: Embedding, tell: Tell
 ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
     """Yield `logits_Khw` of windows, NaN where an embedding is not finite."""
-    classes, windows = len(probe.manifest.classes), list(embedding.chunks())
+    windows = list(embedding.chunks())
     for done, window in enumerate(windows, start=1):
-        features_Dhw = embedding.read(window)
-        finite_hw = np.isfinite(features_Dhw).all(axis=0)
-        logits_Khw = np.full((classes, *finite_hw.shape), np.nan, np.float32)
-        logits_Khw[:, finite_hw] = probe.logits(features_Dhw[:, finite_hw].T).T
-        yield window, logits_Khw
+        yield window, logits_of(probe, embedding.read(window))
         tell("cells", done, len(windows))
+
+
+def logits_of(
+    probe: ProbeFile, features_Dhw: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return `logits_Khw`, NaN where an embedding is not finite."""
+    finite_hw = np.isfinite(features_Dhw).all(axis=0)
+    shape = (len(probe.manifest.classes), *finite_hw.shape)
+    logits_Khw = np.full(shape, np.nan, np.float32)
+    logits_Khw[:, finite_hw] = probe.logits(features_Dhw[:, finite_hw].T).T
+    return logits_Khw

@@ -18,7 +18,7 @@ from mmearth_infer.write.encode import NODATA_INT8
 from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from mmearth_infer.write.address import Where
@@ -61,13 +61,14 @@ class Exported:
         return json.dumps(asdict(self))
 
 
-def write_cog(
+def write_cog(  # noqa: PLR0913 -- one a flag
     store: str | Where,
     out: Path,
     *,
     stage: int | None = None,
     channels: Sequence[int] | None = None,
     overwrite: bool = False,
+    tags: Mapping[str, str] | None = None,
 ) -> Exported:
     """Write a store as a COG: bands described, CRS and transform those of the cells.
 
@@ -82,6 +83,7 @@ def write_cog(
         stage: Stage of the encoder; None for the deepest the store holds.
         channels: Which, counted from 1; None for all.
         overwrite: Replace a file that is there.
+        tags: What the file says besides, by name.
 
     Raises:
         StoreError: If the store cannot be read, lacks a channel, or the output is
@@ -97,6 +99,8 @@ def write_cog(
     block = _block_px(len(wanted) * dtype.itemsize)
     with cog_beside(out, block_px=block) as draft:
         _fill(draft, embedding, wanted, dtype, block)
+        with rasterio.open(draft, "r+") as file:
+            file.update_tags(**tags or {})
     return Exported(
         cog=str(out),
         height_px=embedding.geobox.height,

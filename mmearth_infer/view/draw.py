@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from mmearth_infer.view.similarity import cosine, find_cell, unit_vector
 from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -77,6 +78,9 @@ class ViewConfig:
 
     overwrite: bool = False
     """Replace files that are there."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the picture says besides, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +171,8 @@ def view(config: ViewConfig) -> Viewed:
         if config.click:
             place, drawn = _clicked(embedding, drawn, side)
     rgba_4HW = drawn.rgba_4HW.repeat(config.zoom, axis=1).repeat(config.zoom, axis=2)
-    write_picture(config.out, rgba_4HW, _shown(box, rgba_4HW, side / config.zoom))
+    shown = _shown(box, rgba_4HW, side / config.zoom)
+    write_picture(config.out, rgba_4HW, shown, config.tags)
     return Viewed(
         picture=str(config.out),
         height_px=rgba_4HW.shape[1],

@@ -19,6 +19,7 @@ from mmearth_infer.errors import StoreError
 from mmearth_infer.write.cog_file import TIFFS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -52,8 +53,19 @@ def files_of(out: Path) -> tuple[Path, ...]:
     return (out.with_suffix(".pgw"), out.with_name(f"{out.name}.aux.xml"), out)
 
 
-def write_picture(out: Path, rgba_4HW: NDArray[np.uint8], box: GeoBox) -> None:
+def write_picture(
+    out: Path,
+    rgba_4HW: NDArray[np.uint8],
+    box: GeoBox,
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """Write a picture where it lies on Earth: all files of it, or none.
+
+    Args:
+        out: Where it goes.
+        rgba_4HW: Its pixels.
+        box: Their grid.
+        tags: What the file says besides, by name.
 
     Raises:
         StoreError: If the disk does not take it.
@@ -64,13 +76,21 @@ def write_picture(out: Path, rgba_4HW: NDArray[np.uint8], box: GeoBox) -> None:
         contents = [
             world_file(box).encode(),
             f"<PAMDataset>\n  <SRS>{wkt}</SRS>\n</PAMDataset>\n".encode(),
-            _encode(rgba_4HW, box, driver="PNG", zlevel=9),
+            _encode(
+                rgba_4HW,
+                box,
+                tags or {},
+                driver="PNG",
+                zlevel=9,
+                write_metadata_as_text="yes",
+            ),
         ]
     else:
         contents = [
             _encode(
                 rgba_4HW,
                 box,
+                tags or {},
                 driver="COG",
                 crs=box.crs,
                 compress="deflate",
@@ -92,7 +112,12 @@ def world_file(box: GeoBox) -> str:
     return "".join(f"{float(number)!r}\n" for number in numbers)
 
 
-def _encode(rgba_4HW: NDArray[np.uint8], box: GeoBox, **profile: object) -> bytes:
+def _encode(
+    rgba_4HW: NDArray[np.uint8],
+    box: GeoBox,
+    tags: Mapping[str, str],
+    **profile: object,
+) -> bytes:
     """Return the file that a driver makes of the pixels."""
     count, height, width = rgba_4HW.shape
     shape = {"count": count, "height": height, "width": width, "dtype": "uint8"}
@@ -101,6 +126,7 @@ def _encode(rgba_4HW: NDArray[np.uint8], box: GeoBox, **profile: object) -> byte
         with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
             with memory.open(**shape, **profile) as file:
                 file.colorinterp = COLOURS
+                file.update_tags(**tags)
                 file.write(rgba_4HW)
             return bytes(memory.read())
     except RasterioError as error:

@@ -1,14 +1,11 @@
 """One mean vector for each square of pixels, as GeoParquet.
 
-Written by pyarrow, a row of squares at a time (GeoParquet 1.1: WKB, CRS as PROJJSON).
-
 Shapes: D channels, h w cells of a chunk, i j squares.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,31 +14,21 @@ import numpy as np
 from mmearth_infer.disk import check_files, check_suffix, file_beside
 from mmearth_infer.errors import MissingExtraError, StoreError
 from mmearth_infer.view.blocks import block_sums
+from mmearth_infer.view.geoparquet import OURS, Squares, table_of, table_schema
 from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from mmearth_infer.write.address import Where
     from mmearth_infer.write.open_store import Embedding
-
-GEOPARQUET: Final = "1.1.0"
-"""Version of the specification that is followed."""
 
 COMMAND: Final = "mmearth pool"
 """What needs pyarrow."""
 
 SUFFIXES: Final = (".parquet", ".geoparquet")
 """What tables end in."""
-
-OURS: Final = "mmearth"
-"""Key under which a table says what made it."""
-
-_LITTLE_ENDIAN: Final = 1
-_POLYGON: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,27 +61,14 @@ class Pooled:
         return json.dumps(asdict(self))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Squares:
-    """One row of squares, from west to east."""
-
-    row: int
-    """Which row."""
-
-    sums: NDArray[np.float64]
-    """`(D, j)`, sum over the valid cells of each square."""
-
-    counts: NDArray[np.int64]
-    """`(j,)`, number of valid cells."""
-
-
-def pool(
+def pool(  # noqa: PLR0913 -- one a flag
     store: str | Where,
     out: Path,
     *,
     window_px: int,
     stage: int | None = None,
     overwrite: bool = False,
+    tags: Mapping[str, str] | None = None,
 ) -> Pooled:
     """Write the mean over the valid cells of each square of the scene.
 
@@ -109,6 +83,7 @@ def pool(
         window_px: Side of a square in pixels of the scene, a multiple of a cell.
         stage: Stage of the encoder; None for the deepest the store holds.
         overwrite: Replace a file that is there.
+        tags: What the file says besides, by name.
 
     Raises:
         MissingExtraError: If pyarrow is not installed.
@@ -121,14 +96,14 @@ def pool(
     check_files([out], overwrite=overwrite)
     embedding = open_store(store, stage)
     side = _side(embedding, window_px)
-    schema = _schema(arrow, embedding)
+    schema = table_schema(arrow, embedding, tags or {})
     rows = empty = 0
     with (
         file_beside(out) as aside,
         parquet.ParquetWriter(aside, schema, compression="zstd") as writer,
     ):
         for squares in rows_of_squares(embedding, side):
-            table = _table(arrow, schema, embedding, squares, side)
+            table = table_of(arrow, schema, embedding, squares, side)
             writer.write_table(table)
             rows += table.num_rows
             empty += squares.counts.size - table.num_rows
@@ -161,11 +136,18 @@ def check_table(out: Path, *, feature: str = COMMAND) -> None:
 
 def is_table(path: Path) -> bool:
     """Tell whether a file is a table that this module wrote."""
+    return read_table_tag(path, OURS) is not None
+
+
+def read_table_tag(path: Path, name: str) -> str | None:
+    """Return what a table says under a name; None if it does not, or is none."""
     _, parquet = _pyarrow()
     try:
-        return OURS.encode() in (parquet.read_schema(path).metadata or {})
+        said: dict[bytes, bytes] = parquet.read_schema(path).metadata or {}
     except (OSError, ValueError):  # the latter for what is no Parquet
-        return False
+        return None
+    found = said.get(name.encode())
+    return None if found is None else found.decode(errors="replace")
 
 
 def _pyarrow(feature: str = COMMAND) -> tuple[Any, Any]:
@@ -244,76 +226,3 @@ def rows_of_squares(embedding: Embedding, side: int) -> Iterator[Squares]:
         done = [n for n in open_rows if (n + 1) * side <= below or below == box.height]
         for n in sorted(done):
             yield open_rows.pop(n)
-
-
-def _schema(arrow: Any, embedding: Embedding) -> Any:  # noqa: ANN401 -- no types
-    """Return the columns, with what GeoParquet says of the geometry."""
-    crs = embedding.geobox.crs.to_dict(projjson=True)
-    geo = {
-        "version": GEOPARQUET,
-        "primary_column": "geometry",
-        "columns": {
-            "geometry": {
-                "encoding": "WKB",
-                "geometry_types": ["Polygon"],
-                "crs": crs,
-                "orientation": "counterclockwise",
-                "bbox": list(embedding.geobox.bounds),
-            }
-        },
-    }
-    said = {
-        "model": embedding.model_name,
-        "digest": embedding.model_digest,
-        "stage": embedding.stage,
-    }
-    return arrow.schema(
-        [
-            ("row", arrow.int32()),
-            ("col", arrow.int32()),
-            ("valid", arrow.float32()),
-            ("embedding", arrow.list_(arrow.float32())),
-            ("geometry", arrow.binary()),
-        ],
-        metadata={"geo": json.dumps(geo), OURS: json.dumps(said)},
-    )
-
-
-def _table(
-    arrow: Any,  # noqa: ANN401 -- it ships no types
-    schema: Any,  # noqa: ANN401
-    embedding: Embedding,
-    squares: Squares,
-    side: int,
-) -> Any:  # noqa: ANN401
-    """Return one row of squares as a table; those without data are left out."""
-    (cols,) = np.nonzero(squares.counts)
-    means_SD = (squares.sums[:, cols] / squares.counts[cols]).T.astype(np.float32)
-    box = embedding.geobox
-    height = min(side, box.height - squares.row * side)
-    widths = np.minimum(side, box.width - cols * side)
-    ends = np.arange(0, means_SD.size + 1, embedding.channels, dtype=np.int32)
-    return arrow.table(
-        {
-            "row": np.full(len(cols), squares.row, dtype=np.int32),
-            "col": cols.astype(np.int32),
-            "valid": (squares.counts[cols] / (height * widths)).astype(np.float32),
-            "embedding": arrow.ListArray.from_arrays(ends, means_SD.ravel()),
-            "geometry": [
-                _square_wkb(embedding, squares.row, int(col), side) for col in cols
-            ],
-        },
-        schema=schema,
-    )
-
-
-def _square_wkb(embedding: Embedding, row: int, col: int, side: int) -> bytes:
-    """Return the outline of a square as WKB, counterclockwise, inside the grid."""
-    box = embedding.geobox
-    left, top = box.transform @ (col * side, row * side)
-    right, bottom = box.transform @ (
-        min((col + 1) * side, box.width),
-        min((row + 1) * side, box.height),
-    )
-    ring = (left, bottom, right, bottom, right, top, left, top, left, bottom)
-    return struct.pack("<BIII10d", _LITTLE_ENDIAN, _POLYGON, 1, len(ring) // 2, *ring)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
@@ -16,30 +14,19 @@ from mmearth_infer.cli.batch_progress import SceneProgress
 from mmearth_infer.cli.batch_text import plan_text, summary
 from mmearth_infer.cli.options import json_option, verbosity
 from mmearth_infer.cli.stop import stopping_with
-from mmearth_infer.disk import disk_errors
 from mmearth_infer.errors import JobError
-from mmearth_infer.jobs.catalogue import check_catalogue, write_catalogue
-from mmearth_infer.jobs.cluster import existing_cluster, local_workers
-from mmearth_infer.jobs.drive import deaths, drive
+from mmearth_infer.jobs.cluster import existing_cluster, local_workers, started_cluster
+from mmearth_infer.jobs.cluster_tables import ClusterKind
 from mmearth_infer.jobs.job_file import read_job
 from mmearth_infer.jobs.plan import plan_job
-from mmearth_infer.jobs.report import (
-    JobReport,
-    merged,
-    read_report,
-    report_path,
-    write_report,
-)
-from mmearth_infer.jobs.scene_task import SceneTask
-from mmearth_infer.view.stac_item import item_path
+from mmearth_infer.jobs.report import page_path, read_report, report_path
+from mmearth_infer.jobs.run_job import Crew, Record, run_job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from distributed import Client
+    from collections.abc import Iterator
 
     from mmearth_infer.jobs.job_file import Job
-    from mmearth_infer.jobs.scene_task import Outcome
+    from mmearth_infer.jobs.report import JobReport
     from mmearth_infer.jobs.scenes import JobScene
 
 
@@ -63,12 +50,18 @@ if TYPE_CHECKING:
     "--workers",
     type=click.IntRange(1, 256),
     metavar="N",
-    help="Processes on this machine. Default: as the job says, else 1.",
+    help="Processes, each with a model of its own. Default: as the job says, else 1.",
 )
 @click.option(
     "--scheduler",
     metavar="tcp://HOST:PORT",
     help="Run on the Dask cluster of this scheduler; it must reach the same files.",
+)
+@click.option(
+    "--cluster",
+    type=click.Choice(["local", *get_args(ClusterKind)]),
+    help="Where workers are started: as processes of this machine, or on a cluster as "
+    "the table [cluster] of the job says. Default: local.",
 )
 @click.option(
     "--dashboard",
@@ -88,6 +81,7 @@ def batch(  # noqa: PLR0913 -- one a flag
     price_per_hour: float | None,
     workers: int | None,
     scheduler: str | None,
+    cluster: Literal["local", ClusterKind] | None,
     dashboard: bool,
     only_failed: bool,
     as_json: bool,
@@ -98,8 +92,10 @@ def batch(  # noqa: PLR0913 -- one a flag
     JOB.toml says which scenes, which model, and where the outputs go. The same command
     again runs what is missing; a report lies beside the job file.
     """
-    if scheduler is not None and (workers is not None or dashboard):
-        raise click.UsageError("--workers and --dashboard are of this machine")
+    if scheduler is not None and (workers or cluster or dashboard):
+        raise click.UsageError(
+            "--workers, --cluster and --dashboard are of workers that are started here"
+        )
     job = read_job(job_file)
     workers = workers or job.run.workers
     before = read_report(report_path(job_file))
@@ -118,41 +114,39 @@ def batch(  # noqa: PLR0913 -- one a flag
         [
             *("mmearth", "batch", str(job_file)),
             *(("--scheduler", scheduler) if scheduler else ()),
+            *(("--cluster", cluster) if cluster else ()),
         ]
     )
     if not scenes:
         click.echo("no scene failed last time", err=True)
         return
-    _make_folder(job)
     with ExitStack() as stack:
-        progress = stack.enter_context(SceneProgress(len(scenes), quiet=quiet))
-        stack.enter_context(
-            stopping_with(
-                lambda: f"stopped: what is written is kept\nhint: {again}",
-                tidy=progress.close,
+        progress = stack.enter_context(SceneProgress(quiet=quiet))
+        crew = stack.enter_context(
+            _crew(
+                job, workers, scheduler=scheduler, cluster=cluster, dashboard=dashboard
             )
         )
-        client = stack.enter_context(
-            existing_cluster(scheduler)
-            if scheduler
-            else local_workers(min(workers, len(scenes)), dashboard=dashboard)
-        )
         if dashboard:
-            click.echo(f"dashboard: {client.dashboard_link}", err=True)
-        threads = 0 if scheduler else max((os.cpu_count() or 1) // workers, 1)
-        report = _run(
-            job, scenes, client, threads=threads, before=before, progress=progress
-        )
-    write_report(report_path(job_file), report)
-    _write_catalogue(job, report)
+            click.echo(f"dashboard: {crew.client.dashboard_link}", err=True)
+        record = Record(job, before, crew.client)
+
+        def tidy() -> None:
+            progress.close()
+            record.write()
+
+        farewell = f"stopped: what is written is kept\nhint: {again}"
+        stack.enter_context(stopping_with(lambda: farewell, tidy=tidy))
+        with record:
+            run_job(job, scenes, crew, record, progress)
+    report = record.report
     if as_json:
         click.echo(report.to_json())
     elif not quiet:
-        click.echo(summary(report, report_path(job_file)), err=True)
-    failures = report.names("failed")
-    if failures:
+        click.echo(summary(report, page_path(job_file)), err=True)
+    if report.failed:
         raise JobError(
-            f"{len(failures)} of {len(report.outcomes)} scenes failed",
+            f"{len(report.failed)} of {len(report.outcomes)} scenes failed",
             hint=f"{again} --only-failed",
         )
 
@@ -177,64 +171,31 @@ def _asked(
     return tuple(scene for scene in job.scenes if scene.name in wanted)
 
 
-def _make_folder(job: Job) -> None:
-    """Make the folder of the outputs, and refuse early what would fail at the end.
+@contextmanager
+def _crew(
+    job: Job,
+    workers: int,
+    *,
+    scheduler: str | None,
+    cluster: Literal["local", ClusterKind] | None,
+    dashboard: bool,
+) -> Iterator[Crew]:
+    """Start workers, or join those of a scheduler.
 
     Raises:
-        StoreError: If the catalogue of somebody else lies there.
+        JobError: If there are none to be had.
 
     """
-    if isinstance(job.folder, Path):
-        with disk_errors(job.folder):
-            job.folder.mkdir(parents=True, exist_ok=True)
-        if job.outputs.stac:
-            check_catalogue(job.folder)
-
-
-def _run(  # noqa: PLR0913 -- the parts of a run
-    job: Job,
-    scenes: Sequence[JobScene],
-    client: Client,
-    *,
-    threads: int,
-    before: JobReport | None,
-    progress: SceneProgress,
-) -> JobReport:
-    """Run scenes, and return what became of them."""
-    began, died = time.perf_counter(), deaths(client)
-    tasks = (_task(job, scene, threads=threads) for scene in scenes)
-    outcomes: list[Outcome] = []
-    for outcome in drive(client, tasks, tries=job.run.tries):
-        outcomes.append(outcome)
-        progress.add(outcome)
-    return JobReport(
-        job=job.name,
-        task=job.task,
-        model=str(job.config.model),
-        worker_deaths=deaths(client) - died,
-        elapsed_s=time.perf_counter() - began,
-        outcomes=merged(before, outcomes, [scene.name for scene in job.scenes]),
-    )
-
-
-def _task(job: Job, scene: JobScene, *, threads: int) -> SceneTask:
-    """Return a scene as workers get it; they share the cores of a machine."""
-    config = job.config_of(scene)
-    if not config.threads:
-        config = replace(config, threads=threads)
-    return SceneTask(name=scene.name, config=config, stac=job.outputs.stac)
-
-
-def _write_catalogue(job: Job, report: JobReport) -> None:
-    """Write the catalogue of what is there, if that is asked for."""
-    if job.outputs.stac:
-        assert isinstance(job.folder, Path)
-        write_catalogue(
-            job.folder,
-            job=job.name,
-            items=[
-                item_path(Path(one.out))
-                for one in report.outcomes
-                if one.state != "failed"
-            ],
-        )
+    if scheduler:
+        with existing_cluster(scheduler) as client:
+            yield Crew(client=client, workers=len(client.nthreads()), threads=0)
+    elif cluster is None or cluster == "local":
+        gpus = job.config.device.startswith("cuda")
+        threads = max((os.cpu_count() or 1) // workers, 1)
+        with local_workers(workers, dashboard=dashboard, gpus=gpus) as client:
+            yield Crew(client=client, workers=workers, threads=threads)
+    else:
+        with started_cluster(
+            cluster, workers=workers, table=job.cluster, dashboard=dashboard
+        ) as client:
+            yield Crew(client=client, workers=workers, threads=0)

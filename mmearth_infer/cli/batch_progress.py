@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.progress import (
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     from mmearth_infer.jobs.scene_task import Outcome
 
+MOST_RATES: Final = 8
+"""Workers whose rates are shown one by one."""
+
 
 class SceneProgress:
     """Shows a job as a bar; as nothing where stderr is no terminal."""
 
-    def __init__(self, scenes: int, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool) -> None:
         """Prepare the bar."""
         console = Console(stderr=True)
         self._bar = Progress(
@@ -39,8 +42,9 @@ class SceneProgress:
             console=console,
             disable=quiet or not console.is_terminal,
         )
-        self._task = self._bar.add_task("scenes", total=scenes, rate="", failed="")
-        self._pixels = self._failed = 0
+        self._task = self._bar.add_task("scenes", total=0, rate="", failed="")
+        self._pixels = self._failed = self._expected = 0
+        self._of_workers: dict[str, list[float]] = {}
         self._began = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -56,14 +60,32 @@ class SceneProgress:
         """Leave the terminal as it was."""
         self._bar.stop()
 
+    def expect(self, more: int) -> None:
+        """Show that there is more to be done."""
+        self._expected += more
+        self._bar.update(self._task, total=self._expected)
+
     def add(self, outcome: Outcome) -> None:
-        """Show what became of a scene."""
+        """Show what became of a scene, or a mosaic."""
         self._pixels += outcome.pixels
+        for work in outcome.work:
+            done = self._of_workers.setdefault(work.worker, [0, 0.0])
+            done[0] += work.pixels
+            done[1] += work.elapsed_s
         self._failed += outcome.state == "failed"
         elapsed_s = time.perf_counter() - self._began
         self._bar.update(
             self._task,
             advance=1,
-            rate=f"{self._pixels / 1e6 / elapsed_s:.2f} Mpx/s",
+            rate=f"{self._pixels / 1e6 / elapsed_s:.2f} Mpx/s{self._each()}",
             failed=f"{self._failed} failed" if self._failed else "",
         )
+
+    def _each(self) -> str:
+        """Return the rate of each worker, where they are few."""
+        rates = [
+            pixels / 1e6 / seconds for pixels, seconds in self._of_workers.values()
+        ]
+        if not 1 < len(rates) <= MOST_RATES:
+            return ""
+        return f" ({', '.join(f'{rate:.2f}' for rate in rates)})"

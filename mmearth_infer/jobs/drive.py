@@ -6,15 +6,14 @@ scene is therefore given up for deaths only after its last try, for which it is 
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from distributed import KilledWorker, as_completed
 from msgspec.structs import replace
 
 from mmearth_infer.errors import JobError
-from mmearth_infer.jobs.scene_task import Outcome, SceneTask, failed, run_scene
+from mmearth_infer.jobs.scene_task import Outcome, failed
 from mmearth_infer.jobs.split import Splits
 
 if TYPE_CHECKING:
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
 
     from dask.typing import Key
     from distributed import Client, Future
+
+    from mmearth_infer.jobs.scene_task import Task
+
+T = TypeVar("T", bound="Task")
 
 DIED: Final = "its worker died each time: killed, or out of memory"
 """What is said of a scene that no worker survives."""
@@ -32,10 +35,10 @@ GONE: Final = ("cancelled", "lost")
 
 def drive(
     client: Client,
-    tasks: Iterable[SceneTask],
+    tasks: Iterable[T],
     *,
     tries: int,
-    run: Callable[[SceneTask], Outcome] = run_scene,
+    run: Callable[[T], Outcome],
 ) -> Iterator[Outcome]:
     """Yield what becomes of each scene, as it does.
 
@@ -52,10 +55,10 @@ def drive(
         JobError: If the scheduler is gone.
 
     """
-    died: list[SceneTask] = []
+    died: list[T] = []
     for task, outcome in _run_all(client, tasks, run, tries=tries, at_once=None):
         if outcome is None and tries > 1:
-            died.append(dataclasses.replace(task, parts=1))
+            died.append(task.alone())
         else:
             yield outcome or failed(task, DIED)
     for task, outcome in _run_all(client, died, run, tries=1, at_once=1):
@@ -75,20 +78,20 @@ def deaths(client: Client) -> int:
 
 def _run_all(
     client: Client,
-    tasks: Iterable[SceneTask],
-    run: Callable[[SceneTask], Outcome],
+    tasks: Iterable[T],
+    run: Callable[[T], Outcome],
     *,
     tries: int,
     at_once: int | None,
-) -> Iterator[tuple[SceneTask, Outcome | None]]:
+) -> Iterator[tuple[T, Outcome | None]]:
     """Yield each scene with what became of it; None where workers died.
 
     Parts of scenes come before other scenes. What failed goes to the end of the queue
     until it has had its tries; of deaths, one fewer.
     """
-    new, again = iter(tasks), deque[tuple[SceneTask, int]]()
-    next_parts, splits = deque[SceneTask](), Splits(tries=tries)
-    under_way: dict[Key, tuple[SceneTask, int]] = {}
+    new, again = iter(tasks), deque[tuple[T, int]]()
+    next_parts, splits = deque[T](), Splits(tries=tries)
+    under_way: dict[Key, tuple[T, int]] = {}
     ended = as_completed()
 
     def submit() -> bool:
@@ -130,7 +133,7 @@ def _run_all(
         fill()
 
 
-def _outcome(future: Future[Outcome], task: SceneTask) -> Outcome | None:
+def _outcome(future: Future[Outcome], task: Task) -> Outcome | None:
     """Return what became of a scene; None if its workers died.
 
     Raises:

@@ -5,20 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path  # noqa: TC003 -- the type of a field
-from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
 
 from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import JobError
+from mmearth_infer.jobs.cluster_tables import ClusterTable
 from mmearth_infer.jobs.scenes import JobScene, find_scenes
+from mmearth_infer.jobs.steps import StepsTable, check_steps
+from mmearth_infer.jobs.tables import (
+    JobFile,
+    OutputsTable,
+    RunTable,
+    ScenesTable,
+    Task,
+)
 from mmearth_infer.read.options import SceneOptions, parse_bands
 from mmearth_infer.run.config import EmbedConfig, RunConfig, SegmentConfig
 from mmearth_infer.write.address import Address, Where, locate_to_write
 
-Task = Literal["embed", "segment"]
-"""The command that is run over each scene."""
+if TYPE_CHECKING:
+    from msgspec import Struct
 
 CONFIGS: Final[dict[Task, type[RunConfig]]] = {
     "embed": EmbedConfig,
@@ -29,73 +37,26 @@ CONFIGS: Final[dict[Task, type[RunConfig]]] = {
 NOT_SETTINGS: Final = frozenset(
     (
         *("scene", "out", "model", "resume", "overwrite", "options"),
-        *("report", "report_picture", "polygons", "least_cells"),
+        *("report_picture", "polygons", "least_cells", "snap_px"),
     )
 )
 """Fields of configurations that the job decides, or that are about files beside one."""
 
-LATER: Final = {
-    "mgrs": "scenes by their tile of the military grid",
-    "mosaic": "one store for a UTM zone",
-    "parts": "parts of a scene on several workers",
-    "steps": "steps after a scene",
+TABLES: Final[dict[str, type[Struct]]] = {
+    "scenes": ScenesTable,
+    "outputs": OutputsTable,
+    "steps": StepsTable,
+    "run": RunTable,
+    "cluster": ClusterTable,
 }
-"""Keys that are spoken for, and are not there yet."""
+"""Tables whose keys are known."""
+
+PARTS_OF_MOSAICS: Final = "scenes"
+"""Folder below the outputs with the stores that mosaics are made of."""
 
 T = TypeVar("T")
 
 _HINT: Final = "docs/guides/batch.md lists the keys and what they mean"
-
-
-class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of a job file; unknown keys are errors."""
-
-
-class ScenesTable(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the scenes are; paths are relative to the job file."""
-
-    globs: tuple[str, ...] = ()
-    """Patterns of paths."""
-
-    list: str | None = None
-    """A CSV or Parquet file with a column `scene`."""
-
-    stac: str | None = None
-    """A STAC catalogue, or the items of a search, as JSON on the disk."""
-
-
-class OutputsTable(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is written."""
-
-    folder: str
-    """Where the outputs go, one a scene: a folder or an address."""
-
-    format: Literal["zarr", "tif"] = "zarr"
-    """Stores, or GeoTIFFs, which only maps of classes can be."""
-
-    stac: bool = False
-    """Write a STAC item beside each store, and a catalogue of them."""
-
-
-class RunTable(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How it is run."""
-
-    workers: Annotated[int, Meta(ge=1, le=256)] = 1
-    """Processes on this machine, each with a model of its own."""
-
-    tries: Annotated[int, Meta(ge=1, le=100)] = 3
-    """How often a scene is begun before it counts as failed."""
-
-
-class _JobFile(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job file."""
-
-    scenes: ScenesTable
-    outputs: OutputsTable
-    task: Task = "embed"
-    model: str | None = None
-    settings: dict[str, Any] = {}
-    run: RunTable = RunTable()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +81,14 @@ class Job:
     config: RunConfig
     """The run over each scene, but for scene and output."""
 
+    steps: StepsTable | None
+    """What is done with each finished store."""
+
     run: RunTable
     """How it is run."""
+
+    cluster: ClusterTable
+    """What clusters are asked for."""
 
     @property
     def name(self) -> str:
@@ -133,6 +100,8 @@ class Job:
         name = f"{scene.name}.{self.outputs.format}"
         if isinstance(self.folder, Address):
             return self.folder.below(name)
+        if self.outputs.mosaic:
+            return self.folder / PARTS_OF_MOSAICS / name
         return self.folder / name
 
     def config_of(self, scene: JobScene) -> RunConfig:
@@ -149,25 +118,25 @@ def read_job(path: Path) -> Job:
 
     """
     said = _decode(path)
-    refuse_unknown(said, _JobFile, "the job file")
-    for name, table in (
-        ("scenes", ScenesTable),
-        ("outputs", OutputsTable),
-        ("run", RunTable),
-    ):
+    refuse_unknown(said, JobFile, "the job file")
+    for name, table in TABLES.items():
         if isinstance(said.get(name), dict):
             refuse_unknown(said[name], table, f"[{name}]")
-    file = _convert(said, _JobFile, path)
+    file = _convert(said, JobFile, path)
     folder = path.absolute().parent
     _check_outputs(file)
+    placed = _placed(file.outputs.folder, folder)
+    remote = isinstance(placed, Address)
     return Job(
         path=path,
         task=file.task,
         scenes=find_scenes(file.scenes, folder),
         outputs=file.outputs,
-        folder=_placed(file.outputs.folder, folder),
+        folder=placed,
         config=_config(file, path),
+        steps=file.steps and check_steps(file.steps, folder, remote=remote),
         run=file.run,
+        cluster=file.cluster,
     )
 
 
@@ -180,8 +149,6 @@ def refuse_unknown(said: dict[str, Any], table: type[Struct], where: str) -> Non
     """
     known = table.__struct_encode_fields__
     for key in said:
-        if key in LATER and key not in known:
-            raise JobError(f"`{key}` in {where}: {LATER[key]} cannot be had yet")
         if key not in known:
             like = get_close_matches(key, known, n=1)
             raise JobError(
@@ -205,7 +172,7 @@ def settings_table(task: Task) -> type[Struct]:
     return msgspec.defstruct("Settings", taken, frozen=True, kw_only=True)
 
 
-def _config(file: _JobFile, path: Path) -> RunConfig:
+def _config(file: JobFile, path: Path) -> RunConfig:
     """Return the run over each scene, but for scene and output.
 
     Raises:
@@ -235,7 +202,7 @@ def _config(file: _JobFile, path: Path) -> RunConfig:
     )
 
 
-def _check_outputs(file: _JobFile) -> None:
+def _check_outputs(file: JobFile) -> None:
     """Refuse outputs that a task cannot have.
 
     Raises:
@@ -254,8 +221,17 @@ def _check_outputs(file: _JobFile) -> None:
         )
     if file.outputs.stac and file.task == "segment":
         raise JobError("[outputs] stac is for stores of embeddings, not for maps")
-    if file.outputs.stac and isinstance(locate_to_write(file.outputs.folder), Address):
-        raise JobError("STAC items are not written behind an address")
+    if file.task == "segment" and (file.outputs.mosaic or file.steps is not None):
+        raise JobError(
+            "[steps] and [outputs] mosaic are for stores of embeddings, not for maps",
+            hint="embed, and apply a probe to the mosaic: [steps] probe",
+        )
+    if isinstance(locate_to_write(file.outputs.folder), Address):
+        for name in ("stac", "mosaic"):
+            if getattr(file.outputs, name):
+                raise JobError(
+                    f"[outputs] {name} is for outputs on a disk, not behind an address"
+                )
 
 
 def _placed(said: str, folder: Path) -> Where:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mmearth_infer.disk import file_beside
 from mmearth_infer.errors import JobError
@@ -38,6 +39,16 @@ class JobReport(Struct, frozen=True, kw_only=True):
 
     outcomes: tuple[Outcome, ...]
     """Every scene that was run, in the order of the job."""
+
+    mosaics: tuple[Outcome, ...] = ()
+    """Mosaics of the last run."""
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """Scenes and mosaics that are not there."""
+        return tuple(
+            one for one in (*self.outcomes, *self.mosaics) if one.state == "failed"
+        )
 
     def names(self, state: State) -> tuple[str, ...]:
         """Return the names of the scenes in a state."""
@@ -82,6 +93,11 @@ def report_path(job: Path) -> Path:
     return job.with_suffix(".report.json")
 
 
+def page_path(job: Path) -> Path:
+    """Return where the page about a job lies."""
+    return job.with_suffix(".report.html")
+
+
 def write_report(path: Path, report: JobReport) -> None:
     """Write a report, in place of an earlier one.
 
@@ -123,5 +139,9 @@ def merged(
 
     """
     known = {one.name: one for one in (before.outcomes if before else ())}
-    known |= {one.name: one for one in outcomes}
+    for one in outcomes:
+        earlier = known.get(one.name)
+        if earlier is not None and one.state == "complete" and one.seams is None:
+            one = replace(one, seams=earlier.seams)  # noqa: PLW2901 -- measured then
+        known[one.name] = one
     return tuple(known[name] for name in names if name in known)

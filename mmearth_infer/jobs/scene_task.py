@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import gethostname
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 
 from msgspec import Struct
 
@@ -19,6 +19,7 @@ from mmearth_infer.disk import check_output
 from mmearth_infer.engine.kept import keeping_models
 from mmearth_infer.errors import MMEarthError
 from mmearth_infer.grid.footprint import Outline  # noqa: TC001 -- msgspec reads it
+from mmearth_infer.jobs.steps import run_steps
 from mmearth_infer.run.config import EmbedConfig, RunConfig, SegmentConfig
 from mmearth_infer.run.embed import embed
 from mmearth_infer.run.parts import begin, compute_part
@@ -26,6 +27,7 @@ from mmearth_infer.run.segment import segment
 from mmearth_infer.view.stac_item import ITEM, item_path, write_item
 
 if TYPE_CHECKING:
+    from mmearth_infer.jobs.steps import StepsTable
     from mmearth_infer.run.report import Report
 
 State = Literal["done", "complete", "failed"]
@@ -52,11 +54,69 @@ class SceneTask:
     stac: bool = False
     """Write a STAC item beside the store."""
 
+    steps: StepsTable | None = None
+    """What is done with the finished store."""
+
     parts: int = 1
     """In how many parts it may be computed, on as many workers."""
 
     part: Part = None
     """What of it is asked for."""
+
+    @property
+    def source(self) -> str:
+        """What is read."""
+        return str(self.config.scene)
+
+    @property
+    def target(self) -> str:
+        """What is written."""
+        return str(self.config.target)
+
+    def asking(self, part: Part) -> Self:
+        """Return the same scene, of which something else is asked for."""
+        return replace(self, part=part)
+
+    def alone(self) -> Self:
+        """Return the same scene in one part."""
+        return replace(self, parts=1, part=None)
+
+
+class Task(Protocol):
+    """A scene, or a mosaic, to be made."""
+
+    @property
+    def name(self) -> str:
+        """What the job calls it."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What is read."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """What is written."""
+        ...
+
+    @property
+    def parts(self) -> int:
+        """In how many parts it may be made."""
+        ...
+
+    @property
+    def part(self) -> Part:
+        """What of it is asked for."""
+        ...
+
+    def asking(self, part: Part) -> Self:
+        """Return the same, of which something else is asked for."""
+        ...
+
+    def alone(self) -> Self:
+        """Return the same in one part."""
+        ...
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -130,31 +190,31 @@ def run_scene(task: SceneTask) -> Outcome:
 
     The model stays open for the next.
     """
-    _be_quiet()
+    be_quiet()
     try:
         with keeping_models():
             if task.part == "begin":
                 rows = begin(task.config, parts=task.parts)
-                return _outcome(task, rows=tuple((r.start, r.stop) for r in rows))
+                return outcome_of(task, rows=tuple((r.start, r.stop) for r in rows))
             if task.part is not None:
                 done = compute_part(task.config, task.part)
-                return _outcome(task, work=_by_me(done.pixels, done.elapsed_s))
+                return outcome_of(task, work=_by_me(done.pixels, done.elapsed_s))
             return _run(task)
     except MMEarthError as error:
         return failed(task, str(error), hint=error.hint)
 
 
-def failed(task: SceneTask, reason: str, *, hint: str | None = None) -> Outcome:
+def failed(task: Task, reason: str, *, hint: str | None = None) -> Outcome:
     """Return the outcome of a scene that is not there."""
-    return _outcome(task, state="failed", reason=reason[:LONGEST_REASON], hint=hint)
+    return outcome_of(task, state="failed", reason=reason[:LONGEST_REASON], hint=hint)
 
 
-def _outcome(task: SceneTask, *, state: State = "done", **more: Any) -> Outcome:  # noqa: ANN401 -- fields of an outcome
+def outcome_of(task: Task, *, state: State = "done", **more: Any) -> Outcome:  # noqa: ANN401 -- fields of an outcome
     """Return an outcome of a scene."""
     return Outcome(
         name=task.name,
-        scene=str(task.config.scene),
-        out=str(task.config.target),
+        scene=task.source,
+        out=task.target,
         state=state,
         **more,
     )
@@ -174,15 +234,19 @@ def _run(task: SceneTask) -> Outcome:
 
     """
     report = _report(task)
+    files: tuple[Path, ...] = ()
+    if task.steps is not None:
+        files = run_steps(Path(task.target), task.steps)
     share = 1 - report.resumed_cells / report.cells
     pixels = report.megapixels_per_s * report.elapsed_s * share * 1e6
-    return _outcome(
+    return outcome_of(
         task,
         state="done" if share else "complete",
         work=_by_me(round(pixels), report.elapsed_s) if share else (),
         warnings=report.warnings,
         footprint=report.footprint,
         seams=report.seams["seam_index"] if report.seams else None,
+        files=tuple(str(path) for path in files),
     )
 
 
@@ -200,6 +264,8 @@ def _report(task: SceneTask) -> Report:
     if task.stac:
         assert isinstance(config.out, Path)
         check_output(item_path(config.out), ITEM, overwrite=True)
+    if config.report and isinstance(config.out, Path) and config.out.exists():
+        config = replace(config, report=False)  # what is complete was measured then
     report = embed(config)
     if task.stac:
         assert isinstance(config.out, Path)
@@ -207,7 +273,7 @@ def _report(task: SceneTask) -> Report:
     return report
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
     """Leave warnings to the report, which says each once."""
     for name in ("mmearth", "rasterio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mmearth_infer.errors import JobError, MissingExtraError
+from mmearth_infer.jobs.mgrs_scenes import scenes_of_tiles
 from mmearth_infer.jobs.stac_scenes import scenes_of_stac
 from mmearth_infer.read.raster import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from mmearth_infer.jobs.job_file import ScenesTable
+    from mmearth_infer.jobs.tables import ScenesTable
 
 Size = tuple[int, int]
 """Rows and columns of pixels."""
@@ -72,7 +73,7 @@ def find_scenes(table: ScenesTable, folder: Path) -> tuple[JobScene, ...]:
     if not found:
         raise JobError(
             "the job has no scene",
-            hint="globs, list and stac of [scenes] lead to them",
+            hint="globs, list, stac and mgrs of [scenes] lead to them",
         )
     by_name: dict[str, str] = {}
     for scene in found:
@@ -98,6 +99,9 @@ def _all(table: ScenesTable, folder: Path) -> Iterator[JobScene]:
             yield JobScene(
                 name=default_name(item.id), source=item.place, size_px=item.size_px
             )
+    if table.mgrs is not None:
+        for name, path in scenes_of_tiles(folder / table.mgrs.root, table.mgrs.tiles):
+            yield JobScene(name=name, source=str(path))
 
 
 def default_name(source: str) -> str:

@@ -6,13 +6,15 @@ any other, which finds little to do. A part that fails is left to that run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-from msgspec.structs import replace as replaced
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from mmearth_infer.jobs.scene_task import Outcome, SceneTask, Work
+    from mmearth_infer.jobs.scene_task import Outcome, Task, Work
+
+T = TypeVar("T", bound="Task")
 
 
 @dataclass(slots=True)
@@ -44,11 +46,11 @@ class Splits:
         self._scenes: dict[str, _Scene] = {}
 
     @staticmethod
-    def first(task: SceneTask) -> SceneTask:
+    def first(task: T) -> T:
         """Return what is done first of a scene: begin it if it may have parts."""
-        return replace(task, part="begin") if task.parts > 1 else task
+        return task.asking("begin") if task.parts > 1 else task
 
-    def following(self, task: SceneTask, outcome: Outcome | None) -> list[SceneTask]:
+    def following(self, task: T, outcome: Outcome | None) -> list[T]:
         """Return what is to be done next of a scene.
 
         Args:
@@ -56,12 +58,12 @@ class Splits:
             outcome: What became of it; None if its worker died.
 
         """
-        whole = replace(task, part=None)
+        whole = task.asking(None)
         there = outcome is not None and outcome.state != "failed"
         if task.part == "begin":
             rows = outcome.rows if outcome is not None and there else ()
             self._scenes[task.name] = _Scene(left=len(rows))
-            return [replace(task, part=range(*one)) for one in rows] or [whole]
+            return [task.asking(range(*one)) for one in rows] or [whole]
         scene = self._scenes[task.name]
         if outcome is not None:
             scene.work += outcome.work
@@ -78,4 +80,4 @@ class Splits:
         if scene is None or not scene.work:
             return outcome
         state = "done" if outcome.state == "complete" else outcome.state
-        return replaced(outcome, state=state, work=(*scene.work, *outcome.work))
+        return replace(outcome, state=state, work=(*scene.work, *outcome.work))

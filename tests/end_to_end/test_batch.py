@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
     from tests.conftest import Ran
 
+CHUNK_PX = 4096
+"""Height of a row of chunks of the echo model's stores."""
+
 SLOW = {"window_px": 32, "halo_px": 0, "batch_size": 1}
 
 
-def write_job(folder: Path, model: Path, *, tries: int = 2, stac: bool = False) -> Path:
+def write_job(
+    folder: Path, model: Path, *, tries: int = 2, stac: bool = False, more: str = ""
+) -> Path:
     """Write a job over every scene of a list, for two workers."""
     settings = "\n".join(f"{key} = {value}" for key, value in SLOW.items())
     path = folder / "job.toml"
@@ -35,7 +40,7 @@ def write_job(folder: Path, model: Path, *, tries: int = 2, stac: bool = False) 
         f'[scenes]\nlist = "scenes.csv"\n'
         f'[outputs]\nfolder = "stores"\nstac = {str(stac).lower()}\n'
         f"[settings]\n{settings}\n"
-        f"[run]\nworkers = 2\ntries = {tries}\n"
+        f"[run]\nworkers = 2\ntries = {tries}\n{more}"
     )
     return path
 
@@ -139,7 +144,7 @@ def wait_for_strips(folder: Path, process: subprocess.Popen[bytes], most: int) -
     deadline = time.monotonic() + 120
     while process.poll() is None:
         assert time.monotonic() < deadline
-        for ledger in folder.glob("*.ledger"):
+        for ledger in folder.glob("*.ledger*"):
             try:
                 if ledger.read_bytes().count(b"\n") > most:
                     return True
@@ -174,6 +179,31 @@ def test_killed_workers_leave_the_same_stores(
     assert left_in(tmp_path / "stores") == [f"{name}.zarr" for name in names]
 
 
+@pytest.mark.parametrize("kills", [0, 2])
+def test_one_scene_on_two_workers(
+    mmearth: Callable[..., Ran], tmp_path: Path, echo_model: Path, kills: int
+) -> None:
+    """It is the scene of a single run, whoever dies over which part."""
+    names = write_scenes(tmp_path, 1, height=4 * CHUNK_PX)
+    job = write_job(tmp_path, echo_model, tries=8, more="parts = 4\n" * bool(kills))
+    with subprocess.Popen(
+        command("batch", job, "--json"), stdout=subprocess.PIPE, env=os.environ
+    ) as process:
+        for _ in range(kills):
+            if wait_for_strips(tmp_path / "stores", process, 1):
+                workers_of(process)[0].kill()
+                time.sleep(0.5)
+        said, _ = process.communicate(timeout=300)
+    report = json.loads(said.splitlines()[-1])
+    assert report["counts"] == {"done": 1, "complete": 0, "failed": 0}
+    (outcome,) = report["outcomes"]
+    if not kills:
+        assert len({work["worker"] for work in outcome["work"]}) == 2
+        assert sum(work["pixels"] for work in outcome["work"]) == 4 * CHUNK_PX * 96
+    assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)
+    assert left_in(tmp_path / "stores") == ["s0.zarr"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_client_ends_and_so_do_its_workers(
     mmearth: Callable[..., Ran],
@@ -197,6 +227,8 @@ def test_the_client_ends_and_so_do_its_workers(
     if number == signal.SIGINT:
         assert process.returncode == 128 + number
         assert f"hint: mmearth batch {job}" in said.decode()
+        assert "html" in (tmp_path / "job.report.html").read_text()
+        assert json.loads((tmp_path / "job.report.json").read_bytes())["job"] == "job"
     assert len(stores(tmp_path)) < 2
     assert mmearth("batch", job, "-q").code == 0
     assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from distributed import system
 
 from mmearth_infer.errors import JobError
 from mmearth_infer.jobs import cluster
@@ -15,19 +16,21 @@ from mmearth_infer.jobs.cluster import existing_cluster, local_workers
 from mmearth_infer.jobs.drive import DIED, deaths, drive
 from mmearth_infer.jobs.scene_task import SceneTask
 from mmearth_infer.run.config import EmbedConfig
-from tests.helpers.poison import act
+from tests.helpers.poison import act, act_in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 TRIES = 3
+MEMORY = 600 * 2**20
 LOST = "distributed.deploy.lost-worker-timeout"
 
 
-def tasks(names: list[str], folder: Path) -> Iterator[SceneTask]:
+def tasks(names: list[str], folder: Path, *, parts: int = 1) -> Iterator[SceneTask]:
     for name in names:
-        yield SceneTask(name=name, config=EmbedConfig(scene=name, out=folder / name))
+        config = EmbedConfig(scene=name, out=folder / name)
+        yield SceneTask(name=name, config=config, parts=parts)
 
 
 def test_every_scene_has_its_tries_and_no_more(tmp_path: Path) -> None:
@@ -51,6 +54,46 @@ def test_every_scene_has_its_tries_and_no_more(tmp_path: Path) -> None:
     assert {found[name].tries for name in bad} == {TRIES}
     assert begun["flaky"] == found["flaky"].tries == 2
     assert died == TRIES + 1
+
+
+def test_parts_are_tried_again_and_left_to_the_whole(tmp_path: Path) -> None:
+    """However often parts fail or kill, the scene itself has its tries."""
+    kinds = {"good": 3, "flaky": 3, "corrupt": 3, "poison": 3}
+    names = [f"{kind}-parts" for kind in kinds]
+    with local_workers(2, dashboard=False) as client:
+        found = {
+            one.name.partition("-")[0]: one
+            for one in drive(
+                client, tasks(names, tmp_path, parts=3), tries=TRIES, run=act_in_parts
+            )
+        }
+    assert {kind: one.state for kind, one in found.items()} == dict.fromkeys(
+        kinds, "done"
+    )
+    assert len(found["good"].work) == 3
+    assert len(found["flaky"].work) == 3
+    asked = {name: (tmp_path / name).read_text().split() for name in names}
+    assert asked["good-parts"][0] == "begin"
+    assert sorted(asked["good-parts"][1:4]) == ["0", "1", "2"]
+    assert all(words[-1] == "whole" for words in asked.values())
+    assert asked["corrupt-parts"].count("whole") == 1
+    parts = [len(words) - 2 for words in asked.values()]
+    assert parts == [3, 4, 3 + TRIES - 1, 3 + TRIES - 1]
+
+
+def test_a_scene_that_eats_all_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker is replaced before the machine has none left; the rest is made."""
+    monkeypatch.setattr(system, "MEMORY_LIMIT", 2 * MEMORY)
+    names = ["good-1", "hungry", "good-2"]
+    with local_workers(2, dashboard=False) as client:
+        found = {
+            one.name: one
+            for one in drive(client, tasks(names, tmp_path), tries=2, run=act)
+        }
+    assert found["hungry"].reason == DIED
+    assert [found[name].state for name in ("good-1", "good-2")] == ["done"] * 2
 
 
 def test_few_scenes_are_handed_over_at_once(tmp_path: Path) -> None:

@@ -88,15 +88,34 @@ def test_the_guide_lists_every_setting(task: Task) -> None:
             "the job file has no key `sceness`",
             "did you mean `scenes`?",
         ),
+        ("[run]\nparts = 0\n" + SCENES + OUTPUTS, "`int` >= 1", "guides/batch.md"),
         (
-            "[run]\nparts = 4\n" + SCENES + OUTPUTS,
-            "parts of a scene on several workers cannot be had yet",
+            SCENES + '[outputs]\nfolder = "o"\nmosaic = "utm"\n',
+            r"Expected `bool`, got `str` - at `\$.outputs.mosaic`",
+            "guides/batch.md",
+        ),
+        (
+            SCENES + '[outputs]\nfolder = "s3://bucket/o"\nmosaic = true\n',
+            "mosaic is for outputs on a disk",
             "",
         ),
         (
-            SCENES + '[outputs]\nfolder = "o"\nmosaic = "utm"\n',
-            "one store for a UTM zone cannot be had yet",
-            "",
+            'task = "segment"\nmodel = "m.onnx"\n'
+            + SCENES
+            + OUTPUTS
+            + "mosaic = true\n",
+            "mosaic are for stores of embeddings",
+            "apply a probe",
+        ),
+        (
+            SCENES + OUTPUTS + '[cluster.slurm]\nqueue = "a\\nb"\n',
+            r"at `\$.cluster.slurm.queue`",
+            "guides/batch.md",
+        ),
+        (
+            SCENES + OUTPUTS + "[steps]\npreviews = true\n",
+            r"\[steps\] has no key `previews`",
+            "did you mean `preview`?",
         ),
         ("[run]\nworkers = 0\n" + SCENES + OUTPUTS, "`int` >= 1", "guides/batch.md"),
         (
@@ -117,7 +136,7 @@ def test_the_guide_lists_every_setting(task: Task) -> None:
         ),
         (
             SCENES + '[outputs]\nfolder = "s3://bucket/o"\nstac = true\n',
-            "STAC items are not written behind an address",
+            "stac is for outputs on a disk, not behind an address",
             "",
         ),
     ],

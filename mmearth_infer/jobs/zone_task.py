@@ -1,0 +1,80 @@
+"""The mosaic of a zone on a worker: stores of scenes joined, and what comes after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from mmearth_infer.disk import check_output
+from mmearth_infer.errors import MMEarthError
+from mmearth_infer.grid.footprint import outline
+from mmearth_infer.jobs.mosaic import merge_zone
+from mmearth_infer.jobs.scene_task import be_quiet, failed, outcome_of
+from mmearth_infer.jobs.steps import run_steps
+from mmearth_infer.view.stac_item import ITEM, item_path, write_item
+
+if TYPE_CHECKING:
+    from mmearth_infer.jobs.scene_task import Outcome, Part
+    from mmearth_infer.jobs.steps import StepsTable
+    from mmearth_infer.jobs.zones import Zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneTask:
+    """A mosaic to be made."""
+
+    name: str
+    """What the mosaic is called."""
+
+    zone: Zone
+    """What it is made of."""
+
+    stac: bool = False
+    """Write a STAC item beside the store."""
+
+    steps: StepsTable | None = None
+    """What is done with the finished store."""
+
+    parts: int = 1
+    """In how many parts it may be made."""
+
+    part: Part = None
+    """What of it is asked for."""
+
+    @property
+    def source(self) -> str:
+        """What it is made of, in words."""
+        return f"{len(self.zone.stores)} stores of scenes"
+
+    @property
+    def target(self) -> str:
+        """What is written."""
+        return str(self.zone.out)
+
+    def asking(self, part: Part) -> Self:
+        """Return the same mosaic, of which something else is asked for."""
+        return replace(self, part=part)
+
+    def alone(self) -> Self:
+        """Return the same mosaic in one part."""
+        return replace(self, parts=1, part=None)
+
+
+def run_zone(task: ZoneTask) -> Outcome:
+    """Make a mosaic, and say what became of it."""
+    be_quiet()
+    try:
+        if task.stac:
+            check_output(item_path(task.zone.out), ITEM, overwrite=True)
+        merged = merge_zone(task.zone)
+        if task.stac:
+            write_item(task.zone.out, overwrite=True)
+        files = run_steps(task.zone.out, task.steps) if task.steps else ()
+    except MMEarthError as error:
+        return failed(task, str(error), hint=error.hint)
+    return outcome_of(
+        task,
+        state="complete" if merged.complete else "done",
+        footprint=outline(task.zone.box),
+        files=tuple(str(path) for path in files),
+    )

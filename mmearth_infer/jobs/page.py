@@ -71,11 +71,6 @@ class WarningRow:
     """Of which scenes."""
 
 
-def page_path(job: Path) -> Path:
-    """Return where the page of a job lies."""
-    return job.with_suffix(".report.html")
-
-
 def is_our_page(path: Path) -> bool:
     """Tell whether a file is a page that this module wrote."""
     try:
@@ -113,7 +108,7 @@ def write_page(
         report: What the job did.
         retry: The command that runs what failed; None for that of a job file beside
             the page.
-        when: When it was done; None for now.
+        when: Of when the report is; None for now.
 
     Raises:
         StoreError: If the page of somebody else is there, or the disk does not take it.
@@ -132,7 +127,7 @@ def page(report: JobReport, *, retry: str, when: datetime) -> str:
     Args:
         report: What the job did.
         retry: The command that runs what failed.
-        when: When it was done.
+        when: Of when the report is.
 
     """
     environment = Environment(
@@ -153,7 +148,7 @@ def page(report: JobReport, *, retry: str, when: datetime) -> str:
         duration=duration(report.elapsed_s),
         map=_map(outcomes),
         unplaced=[one.name for one in outcomes if not _is_placed(one)],
-        failures=[one for one in outcomes if one.state == "failed"],
+        failures=report.failed,
         warnings=_warnings(outcomes),
         workers=_workers(report),
         seams=sorted(

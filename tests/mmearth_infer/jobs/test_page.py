@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mmearth_infer.errors import StoreError
-from mmearth_infer.jobs.page import MOST_ROWS, page, page_path, write_page
-from mmearth_infer.jobs.report import JobReport
+from mmearth_infer.jobs.page import MOST_ROWS, page, write_page
+from mmearth_infer.jobs.report import JobReport, page_path
 from mmearth_infer.jobs.scene_task import Outcome, Work
 from tests.mmearth_infer.jobs.test_page_map import box
 
@@ -119,6 +119,17 @@ def test_what_is_not_there_has_no_heading() -> None:
     found = read([])
     assert found.text["h2"] == ["Scenes"]
     assert "svg" not in found.names
+
+
+def test_mosaics_have_a_table() -> None:
+    """Those that failed are among the failures."""
+    made = outcome("32N", out="32N.zarr")
+    failed = outcome("33N", state="failed", reason="no room")
+    found = read([outcome("a")], mosaics=(made, failed))
+    assert found.text["h2"] == ["Failures", "Mosaics", "Scenes"]
+    assert found.text["dd"] == ["1", "1", "0", "0"]
+    assert "32N.zarr" in found.text["td"]
+    assert "no room" in found.text["td"]
 
 
 def test_hostile_text_is_text() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -15,13 +15,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mmearth_infer.cli.batch_text import MOST_RATES
+
 if TYPE_CHECKING:
     from typing import Self
 
     from mmearth_infer.jobs.scene_task import Outcome
-
-MOST_RATES: Final = 8
-"""Workers whose rates are shown one by one."""
 
 
 class SceneProgress:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mmearth_infer.jobs.plan import JobPlan
     from mmearth_infer.jobs.report import JobReport
+
+MOST_RATES: Final = 8
+"""Workers whose rates are said one by one."""
 
 
 def plan_text(plan: JobPlan) -> str:
@@ -46,18 +49,23 @@ def summary(report: JobReport, path: Path) -> str:
     )
     lines = [done]
     if rate is not None:
-        lines.append(f"a worker computed {rate:.2f} Mpx/s")
+        lines.append(f"a worker computed {rate:.2f} Mpx/s{_of_each(report)}")
+    lines += [f"mosaic: {one.out}" for one in report.mosaics if one.state != "failed"]
     if report.worker_deaths:
         lines.append(f"{report.worker_deaths} workers died and were replaced")
     lines += sorted(
         {f"warning: {text}" for one in report.outcomes for text in one.warnings}
     )
-    lines += [
-        f"failed: {one.name}: {one.reason}"
-        for one in report.outcomes
-        if one.state == "failed"
-    ]
+    lines += [f"failed: {one.name}: {one.reason}" for one in report.failed]
     return "\n".join([*lines, f"report: {path}"])
+
+
+def _of_each(report: JobReport) -> str:
+    """Return what each worker computed, where they are few."""
+    rates = report.workers.values()
+    if not 1 < len(rates) <= MOST_RATES:
+        return ""
+    return f": {', '.join(f'{rate:.2f}' for rate in rates)}"
 
 
 def _time(plan: JobPlan) -> str:

@@ -13,6 +13,7 @@ import psutil
 import pystac
 import pytest
 
+from tests.helpers.batches import workers_of
 from tests.helpers.digest import digest
 from tests.helpers.killing import command, left_in
 from tests.helpers.scenes import random_dn, write_scene
@@ -125,18 +126,6 @@ def test_what_is_bad_is_listed_and_the_rest_is_made(
     assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)
     assert (tmp_path / "stores" / "s0.zarr" / "zarr.json").stat() == made
     assert "no scene failed" in mmearth("batch", job, "--only-failed").stderr
-
-
-def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the processes that run scenes."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            if any("spawn_main" in word for word in child.cmdline()):
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def wait_for_strips(folder: Path, process: subprocess.Popen[bytes], most: int) -> bool:

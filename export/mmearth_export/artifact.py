@@ -12,10 +12,11 @@ from mmearth_export.formats import LARGEST, SUFFIXES, VERIFIED_BY, Format, build
 from mmearth_export.precision import check_pair
 from mmearth_export.to_trt import check_host
 from mmearth_export.verify import verify
-from mmearth_infer.contract.manifest import Manifest, Precision, Provenance
+from mmearth_infer.contract.card import card_from_toml
+from mmearth_infer.contract.manifest import Manifest, Precision, Provenance, Storage
 from mmearth_infer.disk import disk_errors, files_beside
 from mmearth_infer.engine.open import open_model
-from mmearth_infer.errors import ModelError, StoreError
+from mmearth_infer.errors import ManifestError, ModelError, StoreError
 from mmearth_infer.read.options import SceneOptions
 from mmearth_training.encoder_checkpoint import UnetCheckpoint
 from mmearth_training.load import load_encoder
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mmearth_export.calibrate import Tile
     from mmearth_export.formats import Tiles
     from mmearth_export.network import Network
+    from mmearth_infer.contract.card import Card
     from mmearth_training.encoder_checkpoint import EncoderCheckpoint
 
 GrnChoice = Literal["window", "frozen"]
@@ -54,6 +56,9 @@ class ExportConfig:
     precision: Precision = "fp32"
     """Arithmetic of the matrix products."""
 
+    weights: Storage | None = None
+    """What weights are kept in; None for what they are computed with."""
+
     calibrate: tuple[str, ...] = ()
     """Scenes that frozen GRN, and ranges and scales of int8, are measured on."""
 
@@ -74,6 +79,9 @@ class ExportConfig:
 
     name: str | None = None
     """What the model is called; None for the checkpoint's size and patch."""
+
+    card: Path | None = None
+    """A TOML file with the model's `Card`."""
 
     overwrite: bool = False
     """Replace a file that is there."""
@@ -96,7 +104,12 @@ class ExportConfig:
                 f"--grn-eps {self.grn_eps} is not above 0",
                 hint="1e-4 is what published inference has",
             )
-        check_pair(self.format, self.precision, frozen=self.grn == "frozen")
+        check_pair(
+            self.format,
+            self.precision,
+            frozen=self.grn == "frozen",
+            weights=self.weights,
+        )
         if self.grn == "frozen" and not self.calibrate:
             raise ModelError(
                 "frozen GRN is measured on scenes, and none is given",
@@ -121,6 +134,7 @@ def export_model(config: ExportConfig) -> Manifest:
     check_place(config.out, config.format, overwrite=config.overwrite)
     if config.format == "trt":
         check_host()
+    card = None if config.card is None else read_card(config.card)
     checkpoint = load_encoder(config.checkpoint)
     network = build_network(checkpoint, config)
     encoder = network.encoder if isinstance(network, Unet) else network
@@ -151,6 +165,7 @@ def export_model(config: ExportConfig) -> Manifest:
         statistics=checkpoint.statistics,
         grn_source=source,
         precision=config.precision,
+        weights=config.weights,
         int8_scales=scales,
         provenance=Provenance(
             trained=True,
@@ -158,6 +173,7 @@ def export_model(config: ExportConfig) -> Manifest:
             checkpoint_sha256=checkpoint.sha256,
             code_version=version("mmearth-infer"),
             statistics=checkpoint.statistics_source,
+            card=card,
             facts=dict(checkpoint.facts),
         ),
     )
@@ -171,6 +187,23 @@ def export_model(config: ExportConfig) -> Manifest:
         tiles=tiles,
         largest=(config.batch_size, config.window_px, config.window_px),
     )
+
+
+def read_card(path: Path) -> Card:
+    """Read the card of a model.
+
+    Raises:
+        ManifestError: If it is none.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ManifestError(
+            f"cannot read the card `{path}`: {why}", hint="--card takes a TOML file"
+        ) from error
+    return card_from_toml(text, source=str(path))
 
 
 def build_network(checkpoint: EncoderCheckpoint, config: ExportConfig) -> Network:

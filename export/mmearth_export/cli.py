@@ -9,7 +9,7 @@ import click
 
 from mmearth_export.artifact import ExportConfig, GrnChoice, export_model
 from mmearth_export.formats import FORMATS, LARGEST
-from mmearth_export.precision import PRECISIONS
+from mmearth_export.precision import PRECISIONS, STORAGES
 from mmearth_infer.cli.options import json_option, scene_options, verbosity
 from mmearth_infer.contract.manifest import manifest_to_json
 
@@ -57,6 +57,12 @@ from mmearth_infer.contract.manifest import manifest_to_json
     help="Arithmetic of the matrix products; int8 is measured on --calibrate scenes.",
 )
 @click.option(
+    "--weights",
+    type=click.Choice(STORAGES),
+    help="Keep weights that are computed with in fp32 in half precision: an .onnx of "
+    "half the size.",
+)
+@click.option(
     "--calibrate",
     multiple=True,
     metavar="SCENE",
@@ -88,6 +94,12 @@ from mmearth_infer.contract.manifest import manifest_to_json
     help="Tiles of the largest batch of a trt model.",
 )
 @click.option("--name", help="What the model is called. Default: its size and patch.")
+@click.option(
+    "--card",
+    type=click.Path(path_type=Path),
+    metavar="CARD.toml",
+    help="What it was trained on and is good for, which `mmearth info` shows.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @scene_options
 @json_option

@@ -11,6 +11,7 @@ from mmearth_infer.contract.manifest import (
     Manifest,
     Output,
     Precision,
+    Storage,
 )
 from mmearth_infer.contract.normalize import pretraining_statistics
 from mmearth_training.encoder_checkpoint import UnetCheckpoint
@@ -70,6 +71,7 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
     statistics: Mapping[ProductLevel, Statistics] | None = None,
     grn_source: str | None = None,
     precision: Precision = "fp32",
+    weights: Storage | None = None,
     int8_scales: Mapping[int, float] | None = None,
 ) -> Manifest:
     """Return the manifest of an encoder.
@@ -106,5 +108,6 @@ def describe(  # noqa: PLR0913 -- what a manifest says and the encoder does not
         training_crop_px=crop_px,
         multiple_px=config.strides_px[max(stages) - 1],
         precision=precision,
+        weights=weights,
         provenance=provenance,
     )

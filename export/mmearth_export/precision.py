@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import torch
 
-from mmearth_infer.contract.manifest import Precision
+from mmearth_infer.contract.manifest import Precision, Storage
 from mmearth_infer.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mmearth_export.formats import Format
+    from mmearth_infer.contract.manifest import Manifest
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+
+STORAGES: Final[tuple[Storage, ...]] = get_args(Storage)
 
 SUPPORTED: Final[Mapping[Format, tuple[Precision, ...]]] = {
     "onnx": ("fp32", "fp16", "int8"),
@@ -59,13 +62,37 @@ TOLERANCES: Final[Mapping[Precision, Tolerance]] = {
 """The cosine decides for all but fp32; the difference catches what is plainly wrong."""
 
 
-def check_pair(kind: Format, precision: Precision, *, frozen: bool) -> None:
+KEPT: Final[Mapping[Storage, Tolerance]] = {
+    "fp16": Tolerance(max_relative=5e-3, p1_cosine=0.9999),
+}
+"""Likewise, for weights that are kept so and computed with in fp32."""
+
+
+def tolerance_of(manifest: Manifest) -> Tolerance:
+    """Return how far a model may be off, by what it computes with and keeps."""
+    if manifest.weights is not None:
+        return KEPT[manifest.weights]
+    return TOLERANCES[manifest.precision]
+
+
+def check_pair(
+    kind: Format,
+    precision: Precision,
+    *,
+    frozen: bool,
+    weights: Storage | None = None,
+) -> None:
     """Refuse a precision that a kind of file cannot have.
 
     Raises:
         ModelError: Naming both.
 
     """
+    if weights is not None and (kind, precision) != ("onnx", "fp32"):
+        raise ModelError(
+            f"weights of {kind} models in {precision} are not kept in {weights}",
+            hint=f"--weights {weights} is for --format onnx with --precision fp32",
+        )
     if precision not in SUPPORTED[kind]:
         able = [name for name, those in SUPPORTED.items() if precision in those]
         raise ModelError(

@@ -8,6 +8,7 @@ import onnx
 import torch
 from torch.export import Dim
 
+from mmearth_export.half import halve_weights
 from mmearth_export.network import exportable
 from mmearth_export.precision import KINDS
 from mmearth_export.quiet import quiet
@@ -112,6 +113,8 @@ class OnnxArtefact:
     ) -> None:
         """Trace a network."""
         self._graph = precise_graph(network, manifest, tiles, KINDS[manifest.precision])
+        if manifest.weights == "fp16":
+            halve_weights(self._graph)
 
     def write(self, manifest: Manifest, path: Path) -> None:
         """Write one file, the manifest in its metadata."""

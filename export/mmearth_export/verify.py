@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mmearth_export.network import eager_maps
-from mmearth_export.precision import TOLERANCES, Tolerance
+from mmearth_export.precision import Tolerance, tolerance_of
 from mmearth_export.wrapper import standardise
 from mmearth_infer.contract.bands import L2A_BANDS
 from mmearth_infer.contract.manifest import MEAN_INPUT, PIXELS_INPUT, STD_INPUT
@@ -67,14 +67,14 @@ def verify(model: CompiledModel, network: Network, manifest: Manifest) -> Verifi
 
     """
     _check_signature(model, manifest)
-    allowed = TOLERANCES[manifest.precision]
+    allowed = tolerance_of(manifest)
     rows = list(_compare(model, network, manifest))
     if not all(passed(row, allowed) for row in rows):
         worst = max(rows, key=lambda row: np.nan_to_num(row.max_relative, nan=np.inf))
         raise VerificationError(
             f"output `{worst.output}` differs from eager PyTorch by "
             f"{worst.max_relative:.2g}, cosine {worst.p1_cosine:.6f} at the 1st "
-            f"percentile; {manifest.precision} may by {allowed.max_relative:g}, "
+            f"percentile; {_kind(manifest)} may by {allowed.max_relative:g}, "
             f"{allowed.p1_cosine:g}; nothing was written"
             f"\n{comparison_table(rows, allowed)}",
             hint="report this with the versions of torch and of the engine",
@@ -84,6 +84,12 @@ def verify(model: CompiledModel, network: Network, manifest: Manifest) -> Verifi
         tolerance=allowed.max_relative,
         compared=tuple(rows),
     )
+
+
+def _kind(manifest: Manifest) -> str:
+    """Return what decides how far a model may be off, in words."""
+    kept = f" of {manifest.weights} weights" if manifest.weights else ""
+    return manifest.precision + kept
 
 
 def comparison_table(rows: list[Compared], allowed: Tolerance) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from mmearth_infer.contract.bands import BANDS, ProductLevel
+from mmearth_infer.contract.card import Card  # noqa: TC001 -- msgspec reads it
 from mmearth_infer.contract.classes import MOST_CLASSES, MapClass
 from mmearth_infer.contract.normalize import Statistics  # noqa: TC001 -- msgspec
 from mmearth_infer.contract.verification import Verification  # noqa: TC001 -- likewise
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """Arithmetic of a model's matrix products."""
+
+Storage = Literal["fp16"]
+"""What weights can be kept in that are computed with in fp32."""
 
 GrnScope = Literal["window", "batch", "frozen"]
 """What the norm of GRN is taken over."""
@@ -128,8 +132,8 @@ class Provenance:
     statistics: str | None = None
     """Where mean and standard deviation come from."""
 
-    licence: str | None = None
-    """Licence of the weights, where it is known."""
+    card: Card | None = None
+    """What the weights have seen and are good for, where someone wrote it down."""
 
     facts: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Settings of the training run that the checkpoint recorded."""
@@ -171,6 +175,9 @@ class Manifest:
 
     provenance: Provenance
     """Where the weights come from."""
+
+    weights: Storage | None = None
+    """What weights are kept in; None where that is what they are computed with."""
 
     verification: Verification | None = None
     """Report of the comparison with eager PyTorch at export; None before it."""

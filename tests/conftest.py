@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from mmearth_infer.cli.main import cli
-from tests.helpers.models import write_echo_model
+from mmearth_infer.engine import model
+from tests.helpers.models import UNTRAINED, write_echo_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,25 @@ class Ran:
         """The last line of stdout, as `--json` promises."""
         report: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
         return report
+
+
+BUILTIN_MODEL = model.BUILTIN_MODEL
+"""The model in the box."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _untrained_by_default() -> Iterator[None]:
+    """Run a small network where no model is named: tests take less time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "BUILTIN_MODEL", UNTRAINED)
+        yield
+
+
+@pytest.fixture
+def builtin_model(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the model in the box where none is named, as users do; give its file."""
+    monkeypatch.setattr(model, "BUILTIN_MODEL", BUILTIN_MODEL)
+    return BUILTIN_MODEL
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
 
 from mmearth_infer.api.scenes import need_xarray, readable
 from mmearth_infer.api.settings import config_fields
-from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.model import BUILTIN
 from mmearth_infer.run.config import EmbedConfig, SegmentConfig
 from mmearth_infer.run.embed import embed as run_embed
 from mmearth_infer.run.in_memory import embed_in_memory, segment_in_memory
@@ -76,7 +76,7 @@ def embed(
     scene: SceneLike | EmbedConfig,
     out: str | Where | Progress | None = None,
     *,
-    model: str | Path = BUILTIN_MODEL,
+    model: str | Path = BUILTIN,
     stages: Sequence[int] | None = None,
     progress: Progress | None = None,
     **settings: Unpack[EmbedSettings],
@@ -90,7 +90,7 @@ def embed(
             a variable for each band, with CRS; several of these as one mosaic. Or an
             `EmbedConfig`, which says everything, with a progress after it.
         out: Where the store goes, a path or an address; None for an array.
-        model: The model file; without it the built-in one, which is untrained.
+        model: The model file; without it the built-in one.
         stages: Stages of the encoder, 1 to 4; None for the deepest the model gives.
         progress: Is told how far it is; None for nobody.
         **settings: Fields of `EmbedConfig` and of its `SceneOptions`, by their names.
@@ -185,7 +185,7 @@ def segment(
     scene: SceneLike | SegmentConfig,
     out: str | Where | None = None,
     *,
-    model: str | Path = BUILTIN_MODEL,
+    model: str | Path = BUILTIN,
     probabilities: bool = False,
     progress: Progress | None = None,
     **settings: Unpack[SegmentSettings],

@@ -18,7 +18,7 @@ from mmearth_infer.cli.options import (
     verbosity,
 )
 from mmearth_infer.engine.choice import ENGINES, choose, every_choice, this_machine
-from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.model import BUILTIN, find_model
 from mmearth_infer.errors import MissingExtraError
 from mmearth_infer.read.demo import DEMO_NAME
 from mmearth_infer.run.bench import BenchConfig, Measured, bench
@@ -97,7 +97,8 @@ def bench_command(  # noqa: PLR0913 -- one a flag
 
     Reading and writing are no part of it. The last line of stdout is JSON.
     """
-    pairs = _pairs(models or (BUILTIN_MODEL,), engine, device)
+    found = [find_model(model) for model in models or (BUILTIN,)]
+    pairs = _pairs(found, engine, device)
     if chart is not None:
         _check_chart()
 

@@ -19,7 +19,7 @@ from mmearth_infer.cli.options import (
 from mmearth_infer.cli.progress import BarProgress
 from mmearth_infer.cli.run_options import run_options, scenes_argument
 from mmearth_infer.cli.stop import stopping
-from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.model import BUILTIN
 from mmearth_infer.run.config import EmbedConfig
 from mmearth_infer.run.embed import embed as run_embed
 from mmearth_infer.write.encode import DTYPES
@@ -96,7 +96,7 @@ def embed(  # noqa: PLR0913 -- one a flag
     config = EmbedConfig(
         scene=scenes,
         out=out,
-        model=Path(model) if model else BUILTIN_MODEL,
+        model=model or BUILTIN,
         **settings,
     )
     asked = beside(out, pool_px=pool_px, pool_to=pool_to, stac=stac)

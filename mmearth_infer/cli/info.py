@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from mmearth_infer.cli.options import (
     verbosity,
 )
 from mmearth_infer.engine.choice import ABLE, describe_engines, this_machine
-from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.model import BUILTIN, find_model
 from mmearth_infer.engine.open import read_file
 from mmearth_infer.errors import ManifestError, MMEarthError, StoreError
 from mmearth_infer.probe.probe_file import open_probe
@@ -33,6 +34,7 @@ from mmearth_infer.write.layout import COMPLETE, PROVENANCE
 from mmearth_infer.write.metadata import read_store_metadata
 
 if TYPE_CHECKING:
+    from mmearth_infer.contract.card import Card
     from mmearth_infer.read.options import SceneOptions
     from mmearth_infer.seams import Scene
     from mmearth_infer.write.address import Where
@@ -63,22 +65,21 @@ def info(  # noqa: PLR0913 -- one a flag
 ) -> None:
     """Explain a model, a probe, a scene or a store.
 
-    FILE is a model file (.onnx, .xml, .pt2, .engine), a probe, a store, or a scene. For
-    a model it tells what could run it here; for a scene the bands, level and offset
-    that were found, on what evidence, and the windows that `mmearth embed` would
-    need with the same options.
+    FILE is a model file (.onnx, .xml, .pt2, .engine) or the name of a model, a probe, a
+    store, or a scene. For a model it tells what could run it here; for a scene the
+    bands, level and offset that were found, on what evidence, and the windows that
+    `mmearth embed` would need with the same options.
     """
     del quiet  # what is asked for is always said
-    path = Path(file)
+    path = find_model(file)
     if path.suffix in ABLE:
         facts = model_or_probe_facts(path)
     elif _is_store(file):
         facts = store_facts(locate(file))
     else:
-        model_path = Path(model) if model else BUILTIN_MODEL
         facts = scene_facts(
             file,
-            model_path,
+            model or BUILTIN,
             options,
             stage=stage,
             window_px=window_px,
@@ -118,14 +119,22 @@ def model_facts(path: Path) -> Facts:
         "GRN": f"{manifest.grn.scope}, eps {manifest.grn.eps:g}",
         "GRN measured on": manifest.grn.source,
         "precision": manifest.precision,
+        "weights kept in": manifest.weights,
         "run by": describe_engines(path.suffix, this_machine()),
         "checkpoint": manifest.provenance.checkpoint,
         "checkpoint sha256": manifest.provenance.checkpoint_sha256,
         "statistics from": manifest.provenance.statistics,
         "verified": checked
         and f"within {checked.max_relative:.1e} of {checked.reference}",
+        **_card_facts(manifest.provenance.card),
         "warnings": list(file.warnings),
     }
+
+
+def _card_facts(card: Card | None) -> Facts:
+    """Return what a model's card says, if it has one."""
+    said = asdict(card) if card else {}
+    return {name.replace("_", " "): text for name, text in said.items()}
 
 
 def model_or_probe_facts(path: Path) -> Facts:
@@ -209,7 +218,7 @@ def _stated_facts(
 
 def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
     file: str,
-    model_path: Path,
+    model: str,
     options: SceneOptions,
     *,
     stage: int | None,
@@ -217,8 +226,8 @@ def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
     halo_px: int | None,
 ) -> Facts:
     """Return what was found out about a scene, and what embedding it would take."""
-    model = read_file(model_path)
-    manifest = model.manifest
+    opened = read_file(model)
+    manifest = opened.manifest
     output = manifest.output(stage)
     with open_source(file, options=options, wanted=None) as source:
         scene = source.scene
@@ -245,7 +254,7 @@ def scene_facts(  # noqa: PLR0913 -- what `embed` is asked for
         "windows": f"{plan.tile_count} of {plan.window_px} px, halo {plan.halo_px} px",
         "cells": f"{plan.height} x {plan.width} of {output.stride_px} px",
         "chosen of it": list(scene.notes),
-        "warnings": [*model.warnings, *scene.warnings],
+        "warnings": [*opened.warnings, *scene.warnings],
     }
 
 

@@ -143,8 +143,8 @@ tiling_options = (
 model_option = click.option(
     "--model",
     type=click.Path(),
-    metavar="FILE",
-    help="Model file. Default: the built-in one, which is untrained.",
+    metavar="MODEL",
+    help="Model file, or the name of one. Default: `builtin`, the one in the box.",
 )
 
 engine_option = click.option(

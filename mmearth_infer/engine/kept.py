@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mmearth_infer.engine.model import find_model
 from mmearth_infer.engine.open import open_model
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def open_or_keep(
         return open_model(
             path, engine=engine, device=device, threads=threads, trusted=trusted
         )
+    path = find_model(path)
     return _kept(str(path), _stamp(path), engine, device, threads, trusted)
 
 

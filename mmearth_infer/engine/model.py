@@ -12,8 +12,11 @@ from mmearth_infer.errors import ModelError
 if TYPE_CHECKING:
     from mmearth_infer.contract.manifest import Manifest
 
-BUILTIN_MODEL: Final = Path(str(files("mmearth_infer") / "models" / "untrained.onnx"))
-"""Model that is used when none is named."""
+BUILTIN: Final = "builtin"
+"""Name of the model that is used when none is named."""
+
+BUILTIN_MODEL: Final = Path(str(files("mmearth_infer") / "models" / "builtin.onnx"))
+"""Its file."""
 
 EXTERNAL_WEIGHTS: Final = b"\x0a\x08location"
 """How ONNX writes the key of a tensor that is kept in another file."""
@@ -35,13 +38,30 @@ class ModelFile:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before trusting its outputs."""
-        if self.manifest.provenance.trained:
-            return ()
-        warning = (
-            f"the model `{self.manifest.name}` is UNTRAINED: its embeddings mean "
-            "nothing, use them to try the tool only (--model names a trained one)"
-        )
-        return (warning,)
+        said, name = self.manifest.provenance, self.manifest.name
+        if not said.trained:
+            warning = (
+                f"the model `{name}` is UNTRAINED: its embeddings mean nothing, use "
+                "them to try the tool only (--model names a trained one)"
+            )
+            return (warning,)
+        if self.path == BUILTIN_MODEL:
+            about = said.card.about if said.card else "without a card"
+            return (f"the built-in model `{name}` is {about} (--model names another)",)
+        return ()
+
+
+def find_model(model: str | Path) -> Path:
+    """Return the file of a model that is given by its path, or by its name.
+
+    Args:
+        model: A path, or `builtin`; a file of that name comes first.
+
+    """
+    path = Path(model)
+    if str(model) == BUILTIN and not path.exists():
+        return BUILTIN_MODEL
+    return path
 
 
 def read_model(path: Path) -> bytes:

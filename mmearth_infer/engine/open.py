@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.contract.manifest import manifest_from_json
@@ -15,13 +14,15 @@ from mmearth_infer.engine.choice import (
     this_machine,
 )
 from mmearth_infer.engine.compiled import HINT_EXPORT, CompiledModel
-from mmearth_infer.engine.model import ModelFile, read_model
+from mmearth_infer.engine.model import ModelFile, find_model, read_model
 from mmearth_infer.engine.package import MANIFEST, read_extra
 from mmearth_infer.engine.runtime import RuntimeFailure
 from mmearth_infer.engine.several import Several
 from mmearth_infer.errors import ManifestError, ModelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mmearth_infer.contract.manifest import Manifest
     from mmearth_infer.engine.choice import Choice, EngineChoice
     from mmearth_infer.engine.runtime import Runtime
@@ -44,7 +45,7 @@ def open_model(
 
     Args:
         path: The file: `.onnx`, OpenVINO's `.xml`, PyTorch's `.pt2` or TensorRT's
-            `.engine`.
+            `.engine`; or the name of a model, as `builtin`.
         engine: What runs it.
         device: `cpu`, `cuda`, `cuda:1` and so on, `cuda:0,1` or `cuda:all` for
             several GPUs; `auto` for a GPU if there is one.
@@ -57,7 +58,7 @@ def open_model(
         MissingExtraError: If the engine is not installed.
 
     """
-    path = Path(path)
+    path = find_model(path)
     choice = choose(path.suffix, engine, device, this_machine())
     if path.suffix in MACHINE_CODE and not trusted:
         raise ModelError(
@@ -90,7 +91,7 @@ def read_file(path: str | Path) -> ModelFile:
         MissingExtraError: If nothing is installed that reads it.
 
     """
-    path = Path(path)
+    path = find_model(path)
     if path.suffix not in MACHINE_CODE:
         return open_model(path, device="cpu", threads=1).file
     try:

@@ -8,7 +8,7 @@ from pathlib import Path  # noqa: TC003 -- the type of a field
 from typing import Final
 
 from mmearth_infer.engine.choice import EngineChoice  # noqa: TC001 -- a field's type
-from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.model import BUILTIN
 from mmearth_infer.errors import MissingExtraError, WindowError
 from mmearth_infer.grid.plan import Blend  # noqa: TC001 -- likewise
 from mmearth_infer.read.array import Pixels  # noqa: TC001 -- likewise
@@ -31,8 +31,8 @@ class RunConfig:
     out: str | Where | None = None
     """Where the result goes; None for a run that holds it in memory."""
 
-    model: str | Path = BUILTIN_MODEL
-    """The model file."""
+    model: str | Path = BUILTIN
+    """The model file, or the name of one."""
 
     engine: EngineChoice = "auto"
     """What runs the model; `auto` for the fastest that is installed."""

@@ -25,7 +25,6 @@ from threadpoolctl import threadpool_limits
 
 from mmearth_export.artifact import write_verified
 from mmearth_export.describe import describe
-from mmearth_export.untrained import CONFIG, untrained_encoder
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.manifest import Provenance
 from mmearth_infer.engine.open import open_model
@@ -42,6 +41,7 @@ from mmearth_infer.write.open_store import open_store
 from tests.benchmarks.precision_cost import read_chips
 from tests.helpers.data import RSTOOLBOX, SEN1FLOODS
 from tests.helpers.models import echo_manifest, write_echo_model
+from tests.helpers.untrained import CONFIG, untrained_encoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

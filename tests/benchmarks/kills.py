@@ -20,6 +20,7 @@ import numpy as np
 
 from tests.helpers.digest import digest
 from tests.helpers.killing import command, kill_after, left_in, seconds_of
+from tests.helpers.models import UNTRAINED
 
 
 @click.command()
@@ -28,7 +29,7 @@ from tests.helpers.killing import command, kill_after, left_in, seconds_of
 def main(*, runs: int, seed: int) -> None:
     """Kill and resume, and compare."""
     rng = np.random.default_rng(seed)
-    how = ["--window", 96, "--halo", 16, "--batch-size", 1, "-q"]
+    how = ["--model", UNTRAINED, "--window", 96, "--halo", 16, "--batch-size", 1, "-q"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = folder / "whole.zarr"

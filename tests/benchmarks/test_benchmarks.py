@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from tests.helpers.scenes import random_dn, write_scene
 
 pytest.importorskip("torch", reason="the incumbent is eager PyTorch")
@@ -22,6 +21,7 @@ from tests.benchmarks import (
 )
 from tests.helpers.data import needs_data
 from tests.helpers.mmearth_data import write_dataset
+from tests.helpers.models import UNTRAINED
 
 
 def test_incumbent_and_ours_give_the_same_map(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_incumbent_and_ours_give_the_same_map(tmp_path: Path) -> None:
 def test_tiling_figures() -> None:
     """One window of the whole scene is the reference itself."""
     dn = random_dn(height=64, width=64)
-    whole, cut = tiling_defaults.measure(BUILTIN_MODEL, dn, ((64, 0), (32, 0)))
+    whole, cut = tiling_defaults.measure(UNTRAINED, dn, ((64, 0), (32, 0)))
     assert whole[5] == 0
     assert whole[6] == 1
     assert cut[5] > 0
@@ -47,7 +47,7 @@ def test_seam_figures() -> None:
     """One tile of the whole scene is the reference itself; others are apart from it."""
     dn = random_dn(height=128, width=128)
     settings = ((128, 0), (64, 16))
-    _, rows = seams.measure({"window": BUILTIN_MODEL}, dn, settings, turns=2)
+    _, rows = seams.measure({"window": UNTRAINED}, dn, settings, turns=2)
     whole, cut = rows
     assert [len(row.seconds) for row in (whole, cut)] == [2, 2]
     (same,) = whole.figures

@@ -22,6 +22,7 @@ from tests.conftest import Ran
 from tests.helpers.data import MAJORTOM, needs_data
 from tests.helpers.digest import digest
 from tests.helpers.models import (
+    UNTRAINED,
     echo_manifest,
     two_stage_manifest,
     write_echo_model,
@@ -151,8 +152,11 @@ def test_running_twice_gives_identical_stores(tmp_path: Path, mmearth: Mmearth) 
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
-def test_the_demo_is_loudly_untrained(tmp_path: Path, mmearth: Mmearth) -> None:
-    ran = mmearth("embed", "demo", "-o", tmp_path / "d.zarr", "--json")
+def test_a_model_without_training_says_so_loudly(
+    tmp_path: Path, mmearth: Mmearth
+) -> None:
+    model = ("--model", UNTRAINED)
+    ran = mmearth("embed", "demo", "-o", tmp_path / "d.zarr", *model, "--json")
     assert ran.code == 0
     assert "UNTRAINED" in ran.stderr
     assert any("UNTRAINED" in text for text in ran.report["warnings"])
@@ -161,7 +165,7 @@ def test_the_demo_is_loudly_untrained(tmp_path: Path, mmearth: Mmearth) -> None:
     blank = np.isnan(features).all(axis=0)
     assert blank.sum() == ran.report["cells"] - ran.report["valid_cells"]
     assert not np.isnan(features[:, ~blank]).any()
-    quiet = mmearth("embed", "demo", "-o", tmp_path / "q.zarr", "-q")
+    quiet = mmearth("embed", "demo", "-o", tmp_path / "q.zarr", *model, "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
 
 
@@ -283,6 +287,8 @@ def test_killed_in_the_middle_nothing_looks_complete(tmp_path: Path) -> None:
         "demo",
         "-o",
         str(out),
+        "--model",
+        str(UNTRAINED),
     ]
     command += ["--window", "32", "--halo", "0", "--batch-size", "1", "-q"]
     with subprocess.Popen(command, env=os.environ) as process:

@@ -17,6 +17,7 @@ from affine import Affine
 from mmearth_infer.contract.manifest import manifest_to_json
 from tests.conftest import Ran
 from tests.helpers.models import (
+    UNTRAINED,
     echo_manifest,
     newer_manifest_text,
     write_echo_model,
@@ -408,7 +409,8 @@ def test_a_limit_on_file_sizes(tmp_path: Path) -> None:
     program = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-        "from mmearth_infer.cli.main import cli; cli(['embed', 'demo', '-o', 's.zarr'])"
+        "from mmearth_infer.cli.main import cli; "
+        f"cli(['embed', 'demo', '-o', 's.zarr', '--model', '{UNTRAINED}'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -5,23 +5,38 @@ from pathlib import Path
 
 import pytest
 
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from tests.conftest import Ran
 from tests.helpers.data import MAJORTOM, SEN1FLOODS, needs_data
+from tests.helpers.models import UNTRAINED
 from tests.helpers.scenes import random_dn, write_scene
 
 Mmearth = Callable[..., Ran]
 
 
 def test_a_model(mmearth: Mmearth) -> None:
-    facts = mmearth("info", BUILTIN_MODEL, "--json").report
+    facts = mmearth("info", UNTRAINED, "--json").report
     assert facts["kind"] == "model"
     assert facts["trained"] is False
     assert facts["bands"][7:9] == ["B8A", "B8"]
     assert facts["outputs"][0]["stride_px"] == 16
     assert "eager PyTorch" in facts["verified"]
-    text = mmearth("info", BUILTIN_MODEL).stdout
+    text = mmearth("info", UNTRAINED).stdout
     assert "UNTRAINED" in text
+
+
+def test_the_model_in_the_box(builtin_model: Path, mmearth: Mmearth) -> None:
+    """By its name: what it was trained on, for how long, what it is good for."""
+    facts = mmearth("info", "builtin", "--json").report
+    assert facts == mmearth("info", builtin_model, "--json").report
+    assert facts["trained"] is True
+    assert facts["GRN"].startswith("frozen")
+    assert facts["weights kept in"] == "fp16"
+    assert "142 tiles" in facts["trained on"]
+    assert "44 s on one H100" in facts["trained for"]
+    assert facts["not good for"].startswith("Results")
+    assert "Copernicus" in facts["attribution"]
+    (warning,) = facts["warnings"]
+    assert facts["about"] in warning
 
 
 def test_a_scene(tmp_path: Path, mmearth: Mmearth) -> None:

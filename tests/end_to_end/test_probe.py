@@ -10,10 +10,9 @@ import pytest
 import rasterio
 from sklearn.metrics import accuracy_score, jaccard_score
 
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from tests.conftest import Ran
 from tests.helpers.data import RSTOOLBOX, SEN1FLOODS, needs_data
-from tests.helpers.models import echo_manifest, write_echo_model
+from tests.helpers.models import UNTRAINED, echo_manifest, write_echo_model
 from tests.mmearth_infer.probe.fields import (
     patches,
     square,
@@ -108,7 +107,7 @@ def test_the_built_in_encoder(tmp_path: Path, mmearth: Mmearth) -> None:
     ran = mmearth("probe", "fit", store, *asked, "--picture", tmp_path / "c.png")
     assert (ran.code, ran.stdout) == (0, "")
     assert (tmp_path / "c.png").stat().st_size > 5000
-    fused = ("--model", BUILTIN_MODEL, "--probe", probe, "-o", seg)
+    fused = ("--model", UNTRAINED, "--probe", probe, "-o", seg)
     ran = mmearth("probe", "fuse", *fused)
     assert ran.code == 0
     assert "`untrained-demo-logistic`, 2 classes, cells of 16 px" in ran.stderr

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from affine import Affine
 
 from mmearth_infer.contract.bands import L2A_BANDS
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.read.demo import demo_dn
+from tests.helpers.models import UNTRAINED
 from tests.helpers.scenes import write_scene
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         crs="EPSG:32632",
         transform=Affine(10, 0, 500_000, 0, -10, 5_400_000),
     )
-    shutil.copy(BUILTIN_MODEL, "encoder.onnx")
+    shutil.copy(UNTRAINED, "encoder.onnx")
     blocks = BLOCK.findall(GUIDE.read_text())
     assert len(blocks) == GUIDE.read_text().count("```python")
     names: dict[str, Any] = {}

@@ -16,6 +16,7 @@ import rasterio
 from mmearth_infer.write.open_store import open_store
 from tests.helpers.buckets import BUCKET, Server, files, serving
 from tests.helpers.killing import command, seconds_of
+from tests.helpers.models import UNTRAINED
 from tests.helpers.scenes import random_dn, write_scene
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def embed(scene: Path, out: object, *more: object) -> list[object]:
-    return ["embed", scene, "-o", out, "--window", 64, "--halo", 0, *more]
+    tiling = ("--window", 64, "--halo", 0)
+    return ["embed", scene, "-o", out, "--model", UNTRAINED, *tiling, *more]
 
 
 def wait_for(process: subprocess.Popen[bytes], server: Server, lines: int) -> None:

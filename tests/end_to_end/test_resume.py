@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Ran
+from tests.helpers.models import UNTRAINED
 
-SLOW = ("--window", "32", "--halo", "0", "--batch-size", "1")
+MODEL = ("--model", UNTRAINED)
+SLOW = (*MODEL, "--window", "32", "--halo", "0", "--batch-size", "1")
 
 
 def embed(out: Path, *more: object) -> list[object]:
@@ -89,7 +91,7 @@ def test_resume_says_what_changed(tmp_path: Path, mmearth: Callable[..., Ran]) -
     """The scene, the model, a setting: each by name; and nothing is touched."""
     scene = write_scene(tmp_path / "s.tif", random_dn(height=4096, width=256))
     out = tmp_path / "s.zarr"
-    base = ["embed", scene, "-o", out, "--window", 64]
+    base = ["embed", scene, "-o", out, *MODEL, "--window", 64]
     args = [*base, "--halo", 0]
     with subprocess.Popen(command(*args), stderr=subprocess.DEVNULL) as process:
         wait_for_a_strip(out, process)
@@ -135,8 +137,7 @@ def test_resume_of_a_complete_store(
 def test_a_full_disk_is_the_end_and_can_be_resumed(tmp_path: Path) -> None:
     """The disk is full for files above a size, which is what a limit does."""
     out = tmp_path / "s.zarr"
-    args = [*embed(out, "--model", "MODEL"), "--dtype", "float32"]
-    del args[args.index("--model") : args.index("--model") + 2]
+    args = [*embed(out), "--dtype", "float32"]
     limited = f"ulimit -f 30; exec {shlex.join(command(*args))}"
     ran = subprocess.run(
         ["bash", "-c", limited], capture_output=True, text=True, check=False

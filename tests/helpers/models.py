@@ -1,12 +1,14 @@
-"""A model whose store can be computed by hand: the mean of each cell's pixels.
+"""Models that stand in for a trained encoder where a test is not about it.
 
-It stands in for an encoder where a test is about anything but the encoder.
+The echo model gives the mean of each cell's pixels, so that its store can be computed
+by hand; `UNTRAINED` is a small network of random weights (`untrained.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import onnx
 from onnx import TensorProto, helper
@@ -29,7 +31,9 @@ from mmearth_infer.contract.normalize import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+UNTRAINED: Final = Path(__file__).with_name("untrained.onnx")
+"""A small encoder that has learned nothing, run in tests where no model is named."""
 
 
 def echo_manifest(

@@ -15,13 +15,11 @@ from click.testing import CliRunner
 import mmearth_export.verify
 from mmearth_export.artifact import write_verified
 from mmearth_export.to_onnx import network_graph, write_onnx
-from mmearth_export.untrained import CONFIG, untrained_encoder, write_untrained
 from mmearth_export.wrapper import standardise
 from mmearth_infer.cli.main import cli
 from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.normalize import Statistics
 from mmearth_infer.engine.compiled import BoundEngine
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import ModelError, VerificationError
 from mmearth_training.model.encoder import SIZES, Encoder, EncoderConfig, Size
@@ -30,7 +28,9 @@ from tests.conftest import Ran
 from tests.helpers.data import GOLDEN, needs_golden
 from tests.helpers.export import manifest_of, random_encoder
 from tests.helpers.golden import golden_input, write_checkpoint
+from tests.helpers.models import UNTRAINED
 from tests.helpers.scenes import random_dn, write_scene
+from tests.helpers.untrained import CONFIG, untrained_encoder, write_untrained
 
 ENTRY = Size(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
 
@@ -226,20 +226,20 @@ def test_missing_pixels_enter_as_0() -> None:
     torch.testing.assert_close(standardise(dn, mean, std), expected)
 
 
-def test_the_built_in_model_is_the_one_the_code_makes(tmp_path: Path) -> None:
-    """At most 1 MB, untrained and saying so, and made again by its own script."""
-    assert BUILTIN_MODEL.stat().st_size < 2**20
-    file = open_model(BUILTIN_MODEL).file
+def test_the_untrained_network_is_the_one_the_code_makes(tmp_path: Path) -> None:
+    """At most 1 MB, saying what it is, and made again by its own script."""
+    assert UNTRAINED.stat().st_size < 2**20
+    file = open_model(UNTRAINED).file
     assert not file.manifest.provenance.trained
     assert "UNTRAINED" in file.warnings[0]
     write_untrained(tmp_path / "again.onnx")
     again = open_model(tmp_path / "again.onnx")
     assert again.file.manifest.architecture == file.manifest.architecture
-    built_in = open_model(BUILTIN_MODEL)
+    kept = open_model(UNTRAINED)
     dn = random_dn(height=64, width=64)[None]
     maps = [
         model.engine(level="l2a", output=model.file.manifest.output(None))(dn)
-        for model in (built_in, again)
+        for model in (kept, again)
     ]
     np.testing.assert_allclose(*maps, rtol=1e-4, atol=1e-4)
     assert untrained_encoder().config == CONFIG

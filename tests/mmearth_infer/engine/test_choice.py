@@ -19,10 +19,10 @@ from mmearth_infer.engine.choice import (
     every_choice,
     this_machine,
 )
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.ort import OrtRuntime, Providers, providers_for
 from mmearth_infer.engine.runtime import RuntimeFailure
 from mmearth_infer.errors import MissingExtraError, ModelError
+from tests.helpers.models import UNTRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +205,7 @@ def test_a_provider_that_does_not_start() -> None:
         device="cpu",
         those=(("CPUExecutionProvider", {}),),
     )
-    content = BUILTIN_MODEL.read_bytes()
+    content = UNTRAINED.read_bytes()
     runtime = OrtRuntime(content, meant, threads=1)
     assert runtime.device == "cpu"
     cuda_only = providers_for(Choice(engine="onnxruntime", device="cuda:0", why=""))

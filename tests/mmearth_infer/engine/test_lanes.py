@@ -14,10 +14,10 @@ from mmearth_infer.contract.manifest import MEAN_INPUT, PIXELS_INPUT, STD_INPUT
 from mmearth_infer.engine import open as opening
 from mmearth_infer.engine import ort
 from mmearth_infer.engine.choice import Choice
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.ort import OrtRuntime, Providers, providers_for
 from mmearth_infer.engine.runtime import Runtime
 from mmearth_infer.engine.several import Several
+from tests.helpers.models import UNTRAINED
 from tests.helpers.scenes import random_dn
 from tests.helpers.stand_in.cuda import Runtime as StandIn
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mmearth_infer.engine.model import ModelFile
 
 CPU = providers_for(Choice(engine="onnxruntime", device="cpu", why=""))
-FILE = opening.read_file(BUILTIN_MODEL)
+FILE = opening.read_file(UNTRAINED)
 OUTPUT = FILE.manifest.output(None).name
 
 
@@ -49,13 +49,13 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> OrtRuntime:
     monkeypatch.setattr(cuda.bindings, "runtime", StandIn())
     monkeypatch.setattr(Providers, "place", ("cpu", 0))
     providers = Providers(name="onnxruntime", device="cuda:0", those=CPU.those)
-    return OrtRuntime(BUILTIN_MODEL.read_bytes(), providers, threads=1)
+    return OrtRuntime(UNTRAINED.read_bytes(), providers, threads=1)
 
 
 def test_lanes_give_what_one_gives(on_a_gpu: OrtRuntime) -> None:
     """Batches of several sizes through all lanes at once, memory used again."""
     assert on_a_gpu.lanes == ort.GPU_LANES
-    plain = OrtRuntime(BUILTIN_MODEL.read_bytes(), CPU, threads=1)
+    plain = OrtRuntime(UNTRAINED.read_bytes(), CPU, threads=1)
     assert (plain.lanes, plain.free_bytes()) == (1, None)
     given = [feeds(tiles, side) for tiles, side in [(1, 64), (2, 64), (1, 32)] * 4]
     with ThreadPoolExecutor(on_a_gpu.lanes) as pool:
@@ -125,6 +125,6 @@ def test_a_model_is_opened_on_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = Choice(engine="onnxruntime", device="cuda:0,2", why="")
     monkeypatch.setattr(opening, "choose", lambda *_: taken)
     monkeypatch.setitem(opening._OPEN, "onnxruntime", open_one)
-    model = opening.open_model(BUILTIN_MODEL)
+    model = opening.open_model(UNTRAINED)
     assert opened == [0, 2]
     assert (model.runtime.device, model.runtime.lanes) == ("cuda:0,2", 2)

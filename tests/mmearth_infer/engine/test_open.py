@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mmearth_infer.engine import choice
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.open import open_model, read_file
 from mmearth_infer.errors import ManifestError, ModelError
+from tests.helpers.models import UNTRAINED
 from tests.helpers.scenes import random_dn
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ needs_openvino = pytest.mark.skipif(
 @needs_openvino
 def test_openvino_gives_what_onnx_runtime_gives() -> None:
     models = [
-        open_model(BUILTIN_MODEL, engine=engine)
-        for engine in ("onnxruntime", "openvino")
+        open_model(UNTRAINED, engine=engine) for engine in ("onnxruntime", "openvino")
     ]
     assert models[0].file == models[1].file
     assert models[0].runtime.axes() == models[1].runtime.axes()

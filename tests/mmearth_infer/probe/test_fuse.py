@@ -9,13 +9,17 @@ import pytest
 from onnx import TensorProto, helper
 
 from mmearth_infer.disk import sha256_of
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import ModelError, StoreError, VerificationError
 from mmearth_infer.probe import fuse as fusing
 from mmearth_infer.probe.fuse import FuseConfig, Fused, fuse
 from mmearth_infer.probe.probe_file import open_probe
-from tests.helpers.models import echo_manifest, two_stage_manifest, write_echo_model
+from tests.helpers.models import (
+    UNTRAINED,
+    echo_manifest,
+    two_stage_manifest,
+    write_echo_model,
+)
 from tests.helpers.scenes import random_dn
 from tests.mmearth_infer.probe.made import write_probe
 
@@ -37,11 +41,11 @@ def test_the_built_in_encoder(kind: str, level: str, tmp_path: Path) -> None:
         tmp_path / "p.onnx",
         channels=64,
         kind=kind,  # type: ignore[arg-type]
-        digest=digest(BUILTIN_MODEL),
+        digest=digest(UNTRAINED),
     )
-    done = fused_with(BUILTIN_MODEL, tmp_path, probe)
+    done = fused_with(UNTRAINED, tmp_path, probe)
     assert done.max_relative <= 1e-5
-    encoder, model = open_model(BUILTIN_MODEL), open_model(tmp_path / "seg.onnx")
+    encoder, model = open_model(UNTRAINED), open_model(tmp_path / "seg.onnx")
     manifest = model.file.manifest
     assert manifest.task == "segmentation"
     assert [one.name for one in manifest.classes] == list(done.classes)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mmearth_infer.engine.choice import installed, this_machine
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.open import read_file
 from mmearth_infer.run.bench import flops_per_px
+from tests.helpers.models import UNTRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_operations_a_pixel() -> None:
     """atto/16 by hand: 96 thousand, of which the Linear layers are 86."""
-    manifest = read_file(BUILTIN_MODEL).manifest
+    manifest = read_file(UNTRAINED).manifest
     atto = replace(
         manifest.architecture, depths=(2, 2, 6, 2), dims=(40, 80, 160, 320), patch_px=16
     )

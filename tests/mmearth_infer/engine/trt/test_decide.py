@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.engine.open import read_file
 from mmearth_infer.engine.runtime import RuntimeFailure
 from mmearth_infer.engine.trt.decide import (
@@ -27,6 +26,7 @@ from mmearth_infer.engine.trt.decide import (
 from mmearth_infer.engine.trt.package import read_built, read_plan, write_package
 from mmearth_infer.engine.trt.rewrite import as_bytes, read_bytes
 from mmearth_infer.errors import ModelError
+from tests.helpers.models import UNTRAINED
 
 PROFILE = Profile(bands=12, smallest=(1, 16, 16), largest=(8, 672, 672))
 
@@ -76,7 +76,7 @@ def test_an_engine_for_another_host(name: str) -> None:
 
 
 def test_profiles() -> None:
-    manifest = read_file(BUILTIN_MODEL).manifest
+    manifest = read_file(UNTRAINED).manifest
     profile = profile_for(manifest, (8, 672, 448))
     assert profile.shapes() == (
         (1, 12, 16, 16, 2),
@@ -95,7 +95,7 @@ def test_profiles() -> None:
 
 def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "k.engine"
-    manifest = read_file(BUILTIN_MODEL).manifest
+    manifest = read_file(UNTRAINED).manifest
     write_package(path, b"plan" * 99, BUILT, manifest)
     assert read_built(path) == BUILT
     assert read_plan(path) == b"plan" * 99
@@ -130,7 +130,7 @@ def test_two_bytes_are_the_number(numbers: list[int]) -> None:
 
 
 def test_the_rewritten_graph_computes_the_same() -> None:
-    content = BUILTIN_MODEL.read_bytes()
+    content = UNTRAINED.read_bytes()
     rewritten = read_bytes(content)
     onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
     dn = np.random.default_rng(0).integers(0, 65536, (2, 12, 32, 48), np.uint16)
@@ -152,7 +152,7 @@ def test_the_rewritten_graph_computes_the_same() -> None:
 def test_graphs_that_cannot_be_rewritten() -> None:
     with pytest.raises(RuntimeFailure):
         read_bytes(b"nonsense")
-    model = onnx.load(BUILTIN_MODEL)
+    model = onnx.load(UNTRAINED)
     (cast,) = (n for n in model.graph.node if n.op_type == "Cast" and "dn" in n.input)
     cast.attribute[0].i = onnx.TensorProto.DOUBLE
     with pytest.raises(RuntimeFailure, match="does not cast `dn`"):

@@ -1,8 +1,7 @@
-"""Makes the built-in model: an encoder of reduced width that has learned nothing.
+"""Makes `untrained.onnx`: an encoder of reduced width that has learned nothing.
 
-`python -m mmearth_export.untrained OUT.onnx` writes it again, to the byte where
-PyTorch, ONNX and the processor are the same. It stands in until a trained encoder
-takes its place, and its manifest says so.
+`python -m tests.helpers.untrained OUT.onnx` writes it again, to the byte where
+PyTorch, ONNX and the processor are the same.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def untrained_encoder() -> Encoder:
 
 
 def write_untrained(out: Path) -> None:
-    """Write the built-in model to a file."""
+    """Write the encoder to a file."""
     manifest = describe(
         CONFIG,
         name=NAME,
@@ -58,7 +57,6 @@ def write_untrained(out: Path) -> None:
             checkpoint="random weights",
             code_version=version("mmearth-infer"),
             statistics=PRETRAINING_SOURCE,
-            licence="as this package",
         ),
     )
     write_verified(untrained_encoder(), manifest, out)

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mmearth_infer.write.encode import DtypeChoice
 
 SCENES = (
-    Made(row=0, col=0, height=9, width=10, seed=1),
-    Made(row=4, col=3, height=9, width=7, seed=2),
-    Made(row=2, col=6, height=13, width=9, seed=3),
+    Made(row=0, col=0, height=6, width=7, seed=1),
+    Made(row=2, col=2, height=7, width=5, seed=2),
+    Made(row=1, col=5, height=6, width=6, seed=3),
 )
 
 
@@ -136,13 +136,12 @@ from mmearth_infer.jobs import mosaic
 from mmearth_infer.jobs.zones import zones_of
 from mmearth_infer.write import layout
 layout.MOST_CHUNK_CELLS, mosaic.PANEL_BYTES = 4, 384
-left, folder, sync = int(sys.argv[1]), Path(sys.argv[2]), os.fsync
+left, folder = int(sys.argv[1]), Path(sys.argv[2])
 def fsync(handle):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    sync(handle)
 os.fsync = fsync
 (zone,) = zones_of(sorted((folder / "scenes").glob("*.zarr")), folder)
 mosaic.merge_zone(zone)
@@ -150,13 +149,11 @@ mosaic.merge_zone(zone)
 
 
 def test_killed_and_resumed_is_the_same_mosaic(tmp_path: Path) -> None:
-    """Wherever the kill comes: while it is begun, between strips, within one, at the
-    end, when it is there already and is replaced.
-    """
+    """Wherever the kill comes: while it is begun, within a strip, or at the end."""
     expected = digest(whole(tmp_path / "whole").out)
     stores(tmp_path / "scenes")
     codes = []
-    for syncs in (5, 60, 25, 40, 10_000):
+    for syncs in (20, 50, 10, 40, 10_000):
         ran = subprocess.run(
             [sys.executable, "-c", _KILLED, str(syncs), str(tmp_path)], check=False
         )
@@ -174,7 +171,7 @@ def test_what_is_written_is_not_computed_again(
 
     def stop(done: int, total: int) -> None:
         told.append((done, total))
-        if done == 5:
+        if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -190,12 +187,12 @@ def test_what_is_written_is_not_computed_again(
     monkeypatch.setattr(mosaic, "_owners", counted)
     assert not merge_zone(zone, tell=lambda *said: told.append(said)).complete
     total = told[0][1]
-    assert told == [(n, total) for n in (*range(1, 6), *range(1, total + 1))]
-    assert len(computed) == total - 5
+    assert told == [(n, total) for n in (*range(1, 4), *range(1, total + 1))]
+    assert len(computed) == total - 3 > 0
     assert digest(zone.out) == expected
     again = merge_zone(zone)
     assert again.complete
-    assert len(computed) == total - 5
+    assert len(computed) == total - 3
     assert again.valid_cells == int((raw(zone.out).valid > 0).sum())
 
 

@@ -81,7 +81,7 @@ def test_what_stands_on_it() -> None:
         [
             outcome("a", work=did("h:7", 3, 2.0), seams=1.25),
             outcome("b", work=did("h:7", 1, 2.0), seams=1.5),
-            outcome("c", work=did("h:8", 4, 1.0), files=("c.png",)),
+            outcome("c", work=did("h:8", 4, 1.0), files=("x/c.png", "x/c.tif")),
             outcome("d", state="complete", footprint=box(11, 47), warnings=("dark",)),
             outcome("e", state="failed", reason="cut off", hint="get it", tries=3),
         ]
@@ -108,7 +108,7 @@ def test_what_stands_on_it() -> None:
     ]
     at = cells.index("1.500")
     assert cells[at - 1 : at + 3] == ["b", "1.500", "a", "1.250"]
-    assert "c.png" in cells
+    assert "c.png, c.tif" in cells
     assert found.text["title"] == ["alps", "d: complete"]
     assert found.text["summary"] == [
         "4 scenes not on the map: where they lie is not known"

@@ -1,4 +1,4 @@
-"""What holds the house together: import budget, README, documented names."""
+"""What holds the house together: import budget, links, documented names."""
 
 import ast
 import re
@@ -80,45 +80,6 @@ def test_a_missing_extra_is_named(
     assert ran.code == 1
     assert "`mmearth export` needs the `export` extra" in ran.stderr
     assert 'hint: pip install "mmearth-infer[export]"' in ran.stderr
-
-
-def readme_blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
-def test_the_python_example_of_the_readme(tmp_path: Path) -> None:
-    """It runs, and prints what stands below it."""
-    (program,) = readme_blocks("python")
-    (output,) = readme_blocks("text")
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.stdout == output
-
-
-def test_the_commands_of_the_readme_exist(
-    tmp_path: Path, mmearth: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every flag that README types is known; the demo really runs."""
-    monkeypatch.chdir(tmp_path)
-    typed = re.findall(
-        r"^(?:\$ |.*&& )?mmearth (.+)$",
-        (ROOT / "README.md").read_text(),
-        flags=re.MULTILINE,
-    )
-    assert len(typed) == 7
-    for line in typed:
-        command, *args = line.split()
-        if command == "export":
-            pytest.importorskip("torch", reason="exporting needs torch")
-        ran = mmearth(command, *args)
-        assert ran.code == (0 if "demo" in args else 1), ran.stderr
-        assert "No such option" not in ran.stderr
 
 
 def test_the_links_of_the_docs_lead_somewhere() -> None:

@@ -17,7 +17,7 @@ import kr8s
 from dask.utils import parse_bytes
 from dask_kubernetes.exceptions import SchedulerStartupError
 from dask_kubernetes.operator import KubeCluster, make_cluster_spec
-from dask_kubernetes.operator.kubecluster import CreateMode
+from dask_kubernetes.operator.kubecluster.kubecluster import CreateMode
 from distributed import Client
 
 from mmearth_infer.errors import JobError
@@ -37,6 +37,8 @@ SECONDS_IDLE: Final = 600
 
 SCHEDULER_RESOURCES: Final = {"cpu": "1", "memory": "2Gi"}
 """What the scheduler's pod asks for: it holds no pixels."""
+
+_TRY: Final = "`kubectl auth can-i create daskclusters.kubernetes.dask.org` tries it"
 
 _FAULTS: Final = (
     httpx.HTTPError,
@@ -194,21 +196,21 @@ def _namespace(asked: str | None) -> str:
             "no Kubernetes cluster is configured here",
             hint="KUBECONFIG or ~/.kube/config names one",
         ) from error
+    except (*_FAULTS, KeyError) as error:
+        raise JobError(f"Kubernetes does not answer: {error}", hint=_TRY) from error
     namespace = asked or str(api.namespace)
     try:
         list(api.get(KIND, namespace=namespace))
     except ValueError as error:
         raise JobError(
             "this Kubernetes has no Dask operator",
-            hint="helm install --repo https://helm.dask.org --create-namespace "
-            "-n dask-operator --generate-name dask-kubernetes-operator",
+            hint="helm install dask-operator dask-kubernetes-operator --repo "
+            "https://helm.dask.org --namespace dask-operator --create-namespace",
         ) from error
     except _FAULTS as error:
         raise JobError(
-            f"Kubernetes at `{api.auth.server}` does not list Dask clusters in "
-            f"namespace `{namespace}`: {error}",
-            hint="`kubectl auth can-i create daskclusters.kubernetes.dask.org` "
-            "tells whether you may",
+            f"Kubernetes does not list Dask clusters in `{namespace}`: {error}",
+            hint=_TRY,
         ) from error
     return namespace
 

@@ -58,7 +58,7 @@ def local_workers(
     Args:
         workers: How many; each runs one scene at a time.
         dashboard: Show Dask's pages, on this machine.
-        gpus: Give each a GPU of its own.
+        gpus: Give each a GPU of its own; one worker alone sees them all.
 
     Raises:
         MissingExtraError: If what draws the pages, or shares GPUs, is not installed.
@@ -66,7 +66,7 @@ def local_workers(
 
     """
     _check_dashboard(dashboard)
-    start = _cuda_cluster() if gpus else LocalCluster
+    start = _cuda_cluster() if gpus and workers > 1 else LocalCluster
     with (
         dask.config.set(_SETTINGS),
         start(
@@ -158,7 +158,7 @@ def _check_dashboard(dashboard: bool) -> None:  # noqa: FBT001 -- a flag is chec
 
 def _cuda_cluster() -> Callable[..., LocalCluster]:
     if find_spec("dask_cuda") is None:
-        raise MissingExtraError("--gpus", hint="pip install dask-cuda")
+        raise MissingExtraError("a GPU for each worker", hint="pip install dask-cuda")
     from mmearth_infer.jobs.cuda import cuda_cluster  # noqa: PLC0415 -- an extra
 
     return cuda_cluster

@@ -129,7 +129,8 @@ def batch(  # noqa: PLR0913 -- one a flag
         )
         if dashboard:
             click.echo(f"dashboard: {crew.client.dashboard_link}", err=True)
-        record = Record(job, before, crew.client)
+        retry = f"{again} --only-failed"
+        record = Record(job, before, crew.client, retry=retry)
 
         def tidy() -> None:
             progress.close()
@@ -147,7 +148,7 @@ def batch(  # noqa: PLR0913 -- one a flag
     if report.failed:
         raise JobError(
             f"{len(report.failed)} of {len(report.outcomes)} scenes failed",
-            hint=f"{again} --only-failed",
+            hint=retry,
         )
 
 

@@ -52,9 +52,12 @@ def outline(box: GeoBox) -> Outline:
     Args:
         box: The grid.
 
+    Returns:
+        Nothing where its CRS does not reach that far.
+
     """
     ring = [(round(lon, DECIMALS), round(lat, DECIMALS)) for lon, lat in _ring(box)]
-    return (*ring, ring[0])
+    return (*ring, ring[0]) if np.isfinite(ring).all() else ()
 
 
 def _ring(box: GeoBox) -> Ring:

@@ -13,7 +13,7 @@ from mmearth_infer.engine.model import BUILTIN_MODEL
 from mmearth_infer.errors import JobError
 from mmearth_infer.jobs.cluster_tables import ClusterTable
 from mmearth_infer.jobs.scenes import JobScene, find_scenes
-from mmearth_infer.jobs.steps import StepsTable, check_steps
+from mmearth_infer.jobs.steps import StepsTable, check_fit, check_steps
 from mmearth_infer.jobs.tables import (
     JobFile,
     OutputsTable,
@@ -126,15 +126,20 @@ def read_job(path: Path) -> Job:
     folder = path.absolute().parent
     _check_outputs(file)
     placed = _placed(file.outputs.folder, folder)
-    remote = isinstance(placed, Address)
+    outputs = None if isinstance(placed, Address) else placed
+    config = _config(file, path)
+    steps = file.steps and check_steps(file.steps, folder, remote=outputs is None)
+    if steps is not None:
+        assert isinstance(config, EmbedConfig)
+        check_fit(steps, config)
     return Job(
         path=path,
         task=file.task,
-        scenes=find_scenes(file.scenes, folder),
+        scenes=find_scenes(file.scenes, folder, leave_out=outputs),
         outputs=file.outputs,
         folder=placed,
-        config=_config(file, path),
-        steps=file.steps and check_steps(file.steps, folder, remote=remote),
+        config=config,
+        steps=steps,
         run=file.run,
         cluster=file.cluster,
     )

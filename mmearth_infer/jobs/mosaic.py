@@ -8,26 +8,17 @@ Shapes: D channels, h w cells of a strip in one panel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from affine import Affine
 
-from mmearth_infer.errors import StoreError
 from mmearth_infer.grid.window import Window
+from mmearth_infer.jobs.mosaic_store import Scenes, maps_of, open_mosaic
 from mmearth_infer.jobs.pieces import pieces_of
-from mmearth_infer.jobs.zones import encoding_of
-from mmearth_infer.read.fingerprint import files_fingerprint
 from mmearth_infer.write.encode import StoredStrip
-from mmearth_infer.write.layout import COMPLETE, Layer
-from mmearth_infer.write.ledger import differences, read_ledger
-from mmearth_infer.write.metadata import ROOT, said_by
-from mmearth_infer.write.open_store import open_store, stages_of
-from mmearth_infer.write.place import Folder
-from mmearth_infer.write.work import work_at
-from mmearth_infer.write.zarr_store import ZarrSink
+from mmearth_infer.write.open_store import open_store
+from mmearth_infer.write.part import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,16 +26,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmearth_infer.jobs.mosaic_store import MosaicMap
     from mmearth_infer.jobs.pieces import Piece
     from mmearth_infer.jobs.zones import Zone
-    from mmearth_infer.write.ledger import Job
-    from mmearth_infer.write.open_store import Embedding
+    from mmearth_infer.write.zarr_store import ZarrSink
 
 PANEL_BYTES: Final = 64 * 2**20
 """Values of a strip that are held at once."""
-
-MOST_OPEN: Final = 64
-"""Stores that stay open between strips."""
 
 NOBODY: Final = -1
 """Owner of cells without data."""
@@ -67,33 +55,6 @@ class Merged:
     """Whether it was there already, of the same stores."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Map:
-    """One of the maps that are merged."""
-
-    layer: Layer
-    """What it is."""
-
-    stage: int | None
-    """Stage of the encoder; None for the only one of a store."""
-
-    factor: int
-    """How many of its cells a side make one of the coarsest map."""
-
-
-class _Scenes:
-    """The stores of a zone, opened when they are read, and closed for others."""
-
-    def __init__(self, zone: Zone) -> None:
-        """Open none yet."""
-        self.stores, self.places = zone.stores, zone.places
-        self.opened = lru_cache(maxsize=MOST_OPEN)(self._open)
-
-    def _open(self, number: int, stage: int | None) -> Embedding:
-        """Open a stage of the store of a scene."""
-        return open_store(self.stores[number], stage)
-
-
 def merge_zone(zone: Zone, *, tell: Callable[[int, int], None] | None = None) -> Merged:
     """Make the mosaic of a zone, or go on with it.
 
@@ -108,22 +69,12 @@ def merge_zone(zone: Zone, *, tell: Callable[[int, int], None] | None = None) ->
             writes it, or something else has its name.
 
     """
-    scenes = _Scenes(zone)
-    maps = _maps(zone, scenes)
-    with _sink(zone, [one.layer for one in maps]) as sink:
-        width = _panel_cells(maps, sink.chunk_cells)
-        pieces = list(pieces_of(zone, height=sink.chunk_cells, width=width))
+    scenes = Scenes(zone)
+    maps = maps_of(zone, scenes)
+    with open_mosaic(zone, [one.layer for one in maps]) as sink:
+        pieces = _pieces(zone, maps, sink)
         if not sink.is_complete:
-            cols = {piece.window.col for piece in pieces}
-            missing = {col: sink.missing(col) for col in cols}
-            for done, piece in enumerate(pieces, start=1):
-                if any(piece.window.row in rows for rows in missing[piece.window.col]):
-                    owner_hw = _owners(piece, scenes, maps[-1])
-                    sink.write_stored(
-                        _strip(piece, scenes, one, owner_hw) for one in maps
-                    )
-                if tell is not None:
-                    tell(done, len(pieces))
+            _merge(pieces, scenes, maps, sink, tell)
             sink.finish()
     return Merged(
         scenes=len(zone.stores),
@@ -133,85 +84,72 @@ def merge_zone(zone: Zone, *, tell: Callable[[int, int], None] | None = None) ->
     )
 
 
-def _maps(zone: Zone, scenes: _Scenes) -> list[_Map]:
-    """Return the maps of the mosaic, like those of the first scene."""
-    stages = stages_of(zone.stores[0]) or (None,)
-    opened = [scenes.opened(0, stage) for stage in stages]
-    strides = [one.stride_px or 1 for one in opened]
-    factors = [strides[-1] // stride_px for stride_px in strides]
-    return [
-        _Map(layer=_layer(zone, store, factor), stage=stage, factor=factor)
-        for store, stage, factor in zip(opened, stages, factors, strict=True)
-    ]
+def begin_zone(zone: Zone, *, parts: int) -> tuple[range, ...]:
+    """Create the mosaic of a zone, and return the rows of its parts.
 
+    Args:
+        zone: The stores, and what becomes of them.
+        parts: How many at most; a part has one row of chunks at least.
 
-def _layer(zone: Zone, store: Embedding, factor: int) -> Layer:
-    """Return a map of the mosaic, like that of a scene's store."""
-    box = zone.box
-    geoemb = {
-        key.removeprefix("geoemb:"): value
-        for key, value in store.attributes.items()
-        if key.startswith("geoemb:")
-    }
-    scenes = [entry["name"] for entry in zone.provenance["mosaic"]["scenes"]]
-    return Layer(
-        group=store.group_path,
-        box=replace(
-            box,
-            transform=box.transform @ Affine.scale(1 / factor),
-            height=box.height * factor,
-            width=box.width * factor,
-        ),
-        stride_px=store.stride_px or 1,
-        channels=store.channels,
-        encoding=encoding_of(store),
-        geoemb={**geoemb, "source_data": scenes},
-    )
-
-
-def _sink(zone: Zone, layers: Sequence[Layer]) -> ZarrSink:
-    """Open the mosaic: complete, gone on with, or begun in place of another.
+    Returns:
+        Nothing where the mosaic is there, or is one row of chunks.
 
     Raises:
-        StoreError: If it is not taken.
+        StoreError: As `merge_zone` would.
 
     """
-    stores = [files_fingerprint([path / ROOT]) for path in zone.stores]
-    job = {**zone.provenance, "stores": stores}
-    work = work_at(zone.out, overwrite=True)  # puts right what a kill left
-    begun = _begun_from(zone.out) if work.begun else None
-    goes_on = begun is None or not differences(begun, job)
-    is_there = begun is None and work.taken and _is_current(zone)
-    return ZarrSink(
-        zone.out,
-        layers=layers,
-        provenance=zone.provenance,
-        job=job,
-        overwrite=not is_there and (work.taken or not goes_on),
-        resume=goes_on,
-        layout=zone.provenance["output"].get("layout", "plain"),
-    )
+    maps = maps_of(zone, Scenes(zone))
+    with open_mosaic(zone, [one.layer for one in maps]) as sink:
+        rows = cut(zone.box.height, chunk=sink.chunk_cells, parts=parts)
+        if sink.is_complete or len(rows) == 1:
+            return ()
+        sink.keep()
+        return rows
 
 
-def _begun_from(out: Path) -> Job:
-    """Return what a mosaic was begun from; nothing if that cannot be told."""
-    out = out.resolve()
-    try:
-        return read_ledger(out.with_name(f"{out.name}.ledger"))[0]
-    except StoreError:
-        return {}
+def merge_part(zone: Zone, rows: range) -> None:
+    """Merge some rows of a mosaic that is begun.
+
+    Args:
+        zone: The stores, and what becomes of them.
+        rows: Rows of cells, as `begin_zone` gave them.
+
+    Raises:
+        StoreError: As `merge_zone` would.
+
+    """
+    scenes = Scenes(zone)
+    maps = maps_of(zone, scenes)
+    with open_mosaic(zone, [one.layer for one in maps], part=rows) as sink:
+        if not sink.is_complete:
+            _merge(_pieces(zone, maps, sink), scenes, maps, sink, None)
 
 
-def _is_current(zone: Zone) -> bool:
-    """Tell whether the mosaic is of these stores, and none was made after it."""
-    said = said_by(Folder(zone.out))
-    if said is None or differences(said, {COMPLETE: True, **zone.provenance}):
-        return False
-    made = (zone.out / ROOT).stat().st_mtime_ns
-    return all((path / ROOT).stat().st_mtime_ns <= made for path in zone.stores)
+def _pieces(zone: Zone, maps: Sequence[MosaicMap], sink: ZarrSink) -> list[Piece]:
+    """Return the strips of a mosaic that any scene reaches."""
+    width = _panel_cells(maps, sink.chunk_cells)
+    return list(pieces_of(zone, height=sink.chunk_cells, width=width))
 
 
-def _panel_cells(maps: Sequence[_Map], side: int) -> int:
+def _merge(
+    pieces: Sequence[Piece],
+    scenes: Scenes,
+    maps: Sequence[MosaicMap],
+    sink: ZarrSink,
+    tell: Callable[[int, int], None] | None,
+) -> None:
+    """Write the strips that the sink has not got."""
+    cols = {piece.window.col for piece in pieces}
+    missing = {col: sink.missing(col) for col in cols}
+    for done, piece in enumerate(pieces, start=1):
+        if any(piece.window.row in rows for rows in missing[piece.window.col]):
+            owner_hw = _owners(piece, scenes, maps[-1])
+            sink.write_stored(_strip(piece, scenes, one, owner_hw) for one in maps)
+        if tell is not None:
+            tell(done, len(pieces))
+
+
+def _panel_cells(maps: Sequence[MosaicMap], side: int) -> int:
     """Return the most columns that are held at once, a multiple of chunks."""
     square_bytes = sum(
         one.layer.channels
@@ -222,7 +160,7 @@ def _panel_cells(maps: Sequence[_Map], side: int) -> int:
     return max(PANEL_BYTES // square_bytes, 1) * side
 
 
-def _owners(piece: Piece, scenes: _Scenes, coarsest: _Map) -> NDArray[np.int32]:
+def _owners(piece: Piece, scenes: Scenes, coarsest: MosaicMap) -> NDArray[np.int32]:
     """Return `owner_hw`, the number of the scene that each cell is of, by the law."""
     shape = piece.window.height, piece.window.width
     owner_hw = np.full(shape, NOBODY, np.int32)
@@ -241,7 +179,7 @@ def _owners(piece: Piece, scenes: _Scenes, coarsest: _Map) -> NDArray[np.int32]:
 
 
 def _strip(
-    piece: Piece, scenes: _Scenes, one: _Map, owner_hw: NDArray[np.int32]
+    piece: Piece, scenes: Scenes, one: MosaicMap, owner_hw: NDArray[np.int32]
 ) -> StoredStrip:
     """Return a strip of a map, each cell as the store of its owner has it.
 

@@ -16,7 +16,7 @@ from mmearth_infer.disk import disk_errors
 from mmearth_infer.engine.open import read_file
 from mmearth_infer.jobs.catalogue import check_catalogue, write_catalogue
 from mmearth_infer.jobs.drive import deaths, drive
-from mmearth_infer.jobs.page import write_page
+from mmearth_infer.jobs.page import check_page, write_page
 from mmearth_infer.jobs.report import (
     JobReport,
     merged,
@@ -93,7 +93,7 @@ def run_job(
         record.add(outcome)
         watcher.add(outcome)
     if job.outputs.mosaic:
-        zones = _zones(job)
+        zones = _zones(job, crew, record.report)
         watcher.expect(len(zones))
         for outcome in drive(crew.client, zones, tries=job.run.tries, run=run_zone):
             record.add_mosaic(outcome)
@@ -107,16 +107,20 @@ class Record:
     Whatever ends the block, what is known by then is in the report and on its page.
     """
 
-    def __init__(self, job: Job, before: JobReport | None, client: Client) -> None:
+    def __init__(
+        self, job: Job, before: JobReport | None, client: Client, *, retry: str
+    ) -> None:
         """Begin.
 
         Args:
             job: The job.
             before: The report of an earlier run.
             client: Tells of workers that die.
+            retry: The command that runs again what failed.
 
         """
         self._job, self._before, self._client = job, before, client
+        self._retry = retry
         self._outcomes: list[Outcome] = []
         self._mosaics: list[Outcome] = []
         self._began = self._written = time.perf_counter()
@@ -150,7 +154,7 @@ class Record:
         """Write down what is known by now."""
         report, path = self.report, self._job.path
         write_report(report_path(path), report)
-        write_page(page_path(path), report)
+        write_page(page_path(path), report, retry=self._retry)
         self._written = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -168,9 +172,10 @@ def make_folder(job: Job) -> None:
     """Make the folder of the outputs, and refuse early what would fail at the end.
 
     Raises:
-        StoreError: If the catalogue of somebody else lies there.
+        StoreError: If the catalogue or the page of somebody else lies there.
 
     """
+    check_page(page_path(job.path))
     if isinstance(job.folder, Path):
         with disk_errors(job.folder):
             for scene in job.scenes[:1]:
@@ -182,7 +187,6 @@ def make_folder(job: Job) -> None:
 def _tasks(job: Job, scenes: Sequence[JobScene], crew: Crew) -> Iterator[SceneTask]:
     """Yield scenes as workers get them; they share the cores of a machine."""
     snap_px = _stride_px(job) if job.outputs.mosaic else None
-    parts = job.run.parts or -(-crew.workers // max(len(scenes), 1))
     for scene in scenes:
         config = job.config_of(scene)
         options = replace(config.options, snap_px=snap_px)
@@ -194,8 +198,13 @@ def _tasks(job: Job, scenes: Sequence[JobScene], crew: Crew) -> Iterator[SceneTa
             config=config,
             stac=job.outputs.stac and not job.outputs.mosaic,
             steps=None if job.outputs.mosaic else job.steps,
-            parts=parts,
+            parts=_parts(job, crew, len(scenes)),
         )
+
+
+def _parts(job: Job, crew: Crew, tasks: int) -> int:
+    """Return in how many parts each is done: as many as leave no worker without one."""
+    return job.run.parts or -(-crew.workers // tasks)
 
 
 def _stride_px(job: Job) -> int:
@@ -205,14 +214,24 @@ def _stride_px(job: Job) -> int:
     return manifest.outputs_of(job.config.stages)[-1].stride_px
 
 
-def _zones(job: Job) -> list[ZoneTask]:
+def _zones(job: Job, crew: Crew, report: JobReport) -> list[ZoneTask]:
     """Return the mosaics of all scenes that are there, in the order of the job."""
     assert isinstance(job.folder, Path)
-    stores = [Path(str(job.out_of(scene))) for scene in job.scenes]
+    failed = {one.name for one in report.outcomes if one.state == "failed"}
+    stores = [
+        Path(str(job.out_of(scene))) for scene in job.scenes if scene.name not in failed
+    ]
     there = [store for store in stores if store.exists()]
+    zones = zones_of(there, job.folder)
     return [
-        ZoneTask(name=zone.name, zone=zone, steps=job.steps, stac=job.outputs.stac)
-        for zone in zones_of(there, job.folder)
+        ZoneTask(
+            name=zone.name,
+            zone=zone,
+            steps=job.steps,
+            stac=job.outputs.stac,
+            parts=_parts(job, crew, len(zones)),
+        )
+        for zone in zones
     ]
 
 

@@ -244,7 +244,7 @@ def _run(task: SceneTask) -> Outcome:
         state="done" if share else "complete",
         work=_by_me(round(pixels), report.elapsed_s) if share else (),
         warnings=report.warnings,
-        footprint=report.footprint,
+        footprint=report.footprint or None,
         seams=report.seams["seam_index"] if report.seams else None,
         files=tuple(str(path) for path in files),
     )

@@ -58,18 +58,21 @@ class JobScene:
     """Rows and columns, where the list or the item says so."""
 
 
-def find_scenes(table: ScenesTable, folder: Path) -> tuple[JobScene, ...]:
+def find_scenes(
+    table: ScenesTable, folder: Path, *, leave_out: Path | None = None
+) -> tuple[JobScene, ...]:
     """Return the scenes of a job, in order of mention; of a pattern in order of name.
 
     Args:
         table: The table `[scenes]` of the job file.
         folder: What paths are relative to.
+        leave_out: A folder where no scenes are looked for: that of the outputs.
 
     Raises:
         JobError: If there are none, or two would have one output.
 
     """
-    found = list(_all(table, folder))
+    found = list(_all(table, folder, leave_out))
     if not found:
         raise JobError(
             "the job has no scene",
@@ -87,7 +90,9 @@ def find_scenes(table: ScenesTable, folder: Path) -> tuple[JobScene, ...]:
     return tuple(found)
 
 
-def _all(table: ScenesTable, folder: Path) -> Iterator[JobScene]:
+def _all(
+    table: ScenesTable, folder: Path, leave_out: Path | None
+) -> Iterator[JobScene]:
     """Yield the scenes of every kind of mention."""
     for pattern in table.globs:
         yield from _matches(pattern, folder)
@@ -100,7 +105,8 @@ def _all(table: ScenesTable, folder: Path) -> Iterator[JobScene]:
                 name=default_name(item.id), source=item.place, size_px=item.size_px
             )
     if table.mgrs is not None:
-        for name, path in scenes_of_tiles(folder / table.mgrs.root, table.mgrs.tiles):
+        root, tiles = folder / table.mgrs.root, table.mgrs.tiles
+        for name, path in scenes_of_tiles(root, tiles, leave_out=leave_out):
             yield JobScene(name=name, source=str(path))
 
 

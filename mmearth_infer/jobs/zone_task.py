@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from mmearth_infer.disk import check_output
 from mmearth_infer.errors import MMEarthError
 from mmearth_infer.grid.footprint import outline
-from mmearth_infer.jobs.mosaic import merge_zone
+from mmearth_infer.jobs.mosaic import begin_zone, merge_part, merge_zone
 from mmearth_infer.jobs.scene_task import be_quiet, failed, outcome_of
 from mmearth_infer.jobs.steps import run_steps
 from mmearth_infer.view.stac_item import ITEM, item_path, write_item
@@ -61,9 +61,15 @@ class ZoneTask:
 
 
 def run_zone(task: ZoneTask) -> Outcome:
-    """Make a mosaic, and say what became of it."""
+    """Make a mosaic, or what is asked for of it, and say what became of that."""
     be_quiet()
     try:
+        if task.part == "begin":
+            parts = begin_zone(task.zone, parts=task.parts)
+            return outcome_of(task, rows=tuple((r.start, r.stop) for r in parts))
+        if task.part is not None:
+            merge_part(task.zone, task.part)
+            return outcome_of(task)
         if task.stac:
             check_output(item_path(task.zone.out), ITEM, overwrite=True)
         merged = merge_zone(task.zone)
@@ -75,6 +81,6 @@ def run_zone(task: ZoneTask) -> Outcome:
     return outcome_of(
         task,
         state="complete" if merged.complete else "done",
-        footprint=outline(task.zone.box),
+        footprint=outline(task.zone.box) or None,
         files=tuple(str(path) for path in files),
     )

@@ -19,6 +19,7 @@ from mmearth_infer.run.report import Stopwatch
 from mmearth_infer.run.segment import map_sink, panel_px, written_to
 from mmearth_infer.run.tiling import PANEL_PX
 from mmearth_infer.write.address import locate
+from mmearth_infer.write.part import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,24 +93,6 @@ def compute_part(config: RunConfig, rows: range) -> PartDone:
     share = cells / made.plan.cell_count
     return PartDone(
         pixels=round(made.scene.geobox.pixels * share), elapsed_s=watch.elapsed_s
-    )
-
-
-def cut(height: int, *, chunk: int, parts: int) -> tuple[range, ...]:
-    """Cut rows into parts of whole chunks, as even as can be.
-
-    Args:
-        height: Rows there are.
-        chunk: Rows of a chunk; the last may have fewer.
-        parts: How many at most.
-
-    """
-    strips = -(-height // chunk)
-    parts = min(parts, strips)
-    bounds = [number * strips // parts * chunk for number in range(parts)]
-    return tuple(
-        range(start, stop)
-        for start, stop in zip(bounds, [*bounds[1:], height], strict=True)
     )
 
 

@@ -34,6 +34,24 @@ if TYPE_CHECKING:
     from mmearth_infer.write.place import Place
 
 
+def cut(height: int, *, chunk: int, parts: int) -> tuple[range, ...]:
+    """Cut rows into parts of whole chunks, as even as can be.
+
+    Args:
+        height: Rows there are.
+        chunk: Rows of a chunk; the last may have fewer.
+        parts: How many at most.
+
+    """
+    strips = -(-height // chunk)
+    parts = min(parts, strips)
+    bounds = [number * strips // parts * chunk for number in range(parts)]
+    return tuple(
+        range(start, stop)
+        for start, stop in zip(bounds, [*bounds[1:], height], strict=True)
+    )
+
+
 class PartWork:
     """A part of a folder that is being made."""
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mmearth_infer.errors import StoreError
 from mmearth_infer.jobs import mosaic
-from mmearth_infer.jobs.mosaic import Merged, merge_zone
+from mmearth_infer.jobs.mosaic import Merged, begin_zone, merge_part, merge_zone
 from mmearth_infer.jobs.zones import Zone, zones_of
 from mmearth_infer.write import layout
 from mmearth_infer.write.encode import DTYPES
@@ -161,6 +161,24 @@ def test_killed_and_resumed_is_the_same_mosaic(tmp_path: Path) -> None:
     assert codes == [-signal.SIGKILL] * 4 + [0]
     assert digest(tmp_path / "zone-32632.zarr") == expected
     assert left_in(tmp_path) == ["scenes", "whole", "zone-32632.zarr"]
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1,)])
+@pytest.mark.parametrize("over_another", [False, True])
+def test_parts_in_any_order_are_the_same_mosaic(
+    tmp_path: Path, order: tuple[int, ...], *, over_another: bool
+) -> None:
+    """What parts have not done the whole does, in place of another mosaic, too."""
+    if over_another:
+        merge_zone(zone_of(tmp_path, SCENES[:1]))
+    zone = zone_of(tmp_path)
+    rows = begin_zone(zone, parts=3)
+    assert len(rows) == 3
+    for number in order:
+        merge_part(zone, rows[number])
+    assert not merge_zone(zone).complete
+    assert digest(zone.out) == digest(whole(tmp_path / "whole").out)
+    assert begin_zone(zone, parts=3) == ()
 
 
 def test_what_is_written_is_not_computed_again(

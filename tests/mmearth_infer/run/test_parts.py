@@ -8,7 +8,7 @@ import pytest
 
 from mmearth_infer.run.config import EmbedConfig, RunConfig, SegmentConfig
 from mmearth_infer.run.embed import embed
-from mmearth_infer.run.parts import begin, compute_part, cut
+from mmearth_infer.run.parts import begin, compute_part
 from mmearth_infer.run.segment import segment
 from mmearth_infer.write import layout
 from tests.helpers.digest import digest
@@ -118,9 +118,3 @@ def test_parts_of_a_map(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         path.name for path in made
     )
-
-
-def test_rows_are_cut_at_chunks() -> None:
-    assert cut(100, chunk=16, parts=3) == (range(32), range(32, 64), range(64, 100))
-    assert cut(100, chunk=16, parts=99)[-1] == range(96, 100)
-    assert cut(7, chunk=16, parts=2) == (range(7),)

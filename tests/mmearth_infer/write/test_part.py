@@ -7,6 +7,7 @@ import pytest
 
 from mmearth_infer.errors import StoreError
 from mmearth_infer.write.ledger import Done
+from mmearth_infer.write.part import cut
 from tests.helpers.digest import digest
 from tests.helpers.sinks import fill, open_sink
 
@@ -135,3 +136,9 @@ def test_strips_that_are_missing() -> None:
     ]
     assert done.missing(0, range(48, 80, 16)) == []
     assert done.missing(9, range(0, 20, 16)) == [range(20)]
+
+
+def test_rows_are_cut_at_chunks() -> None:
+    assert cut(100, chunk=16, parts=3) == (range(32), range(32, 64), range(64, 100))
+    assert cut(100, chunk=16, parts=99)[-1] == range(96, 100)
+    assert cut(7, chunk=16, parts=2) == (range(7),)

@@ -18,9 +18,9 @@ from rasterio.warp import transform
 
 from mmearth_infer.contract.acquired import LAUNCH
 from mmearth_infer.errors import StoreError
+from mmearth_infer.grid.footprint import footprint
 from mmearth_infer.grid.geobox import GeoBox
 from mmearth_infer.view.acquired import acquired, stac_time
-from mmearth_infer.grid.footprint import footprint
 from mmearth_infer.view.stac_item import EXTENSIONS, write_item
 from tests.mmearth_infer.view.stores import SCALE, Made, Map, features, write_store
 

@@ -7,7 +7,7 @@ other way; a network policy keeps others out (docs/guides/clusters.md).
 from __future__ import annotations
 
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from secrets import token_hex
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 KIND: Final = "daskclusters.kubernetes.dask.org"
 """What the operator makes pods of."""
+
+SECONDS_TO_DELETE: Final = 10
+"""How long the end of a cluster that did not come up is waited for."""
 
 SECONDS_IDLE: Final = 600
 """After which the operator ends a cluster whose client was killed."""
@@ -97,12 +100,14 @@ def kubernetes_workers(
             ),
         )
     except TimeoutError as error:
+        _give_up(name)
         raise JobError(
             f"no Dask scheduler came up in namespace `{namespace}`: is the operator "
             f"there, and can `{table.image}` be pulled?",
             hint=look,
         ) from error
     except _FAULTS as error:
+        _give_up(name)
         raise JobError(
             f"Kubernetes does not start a Dask cluster: {error}", hint=look
         ) from error
@@ -213,6 +218,14 @@ def _namespace(asked: str | None) -> str:
             hint=_TRY,
         ) from error
     return namespace
+
+
+def _give_up(name: str) -> None:
+    """Delete a cluster that did not come up, as far as it was made."""
+    for cluster in list(KubeCluster._instances):  # noqa: SLF001 -- nobody else has it
+        if cluster.name == name:
+            with suppress(*_FAULTS, TimeoutError):
+                cluster.close(timeout=SECONDS_TO_DELETE)
 
 
 def _within(limit_s: float, make: Callable[[], T]) -> T:

@@ -16,7 +16,7 @@ from mmearth_infer.cli.options import json_option, verbosity
 from mmearth_infer.cli.stop import stopping_with
 from mmearth_infer.errors import JobError
 from mmearth_infer.jobs.cluster import existing_cluster, local_workers, started_cluster
-from mmearth_infer.jobs.cluster_tables import ClusterKind
+from mmearth_infer.jobs.cluster_tables import ClusterKind, cores_of
 from mmearth_infer.jobs.job_file import read_job
 from mmearth_infer.jobs.plan import plan_job
 from mmearth_infer.jobs.report import page_path, read_report, report_path
@@ -191,7 +191,7 @@ def _crew(
         with existing_cluster(scheduler) as client:
             yield Crew(client=client, workers=len(client.nthreads()), threads=0)
     elif cluster is None or cluster == "local":
-        gpus = job.config.device.startswith("cuda")
+        gpus = job.config.device == "cuda"
         threads = max((os.cpu_count() or 1) // workers, 1)
         with local_workers(workers, dashboard=dashboard, gpus=gpus) as client:
             yield Crew(client=client, workers=workers, threads=threads)
@@ -199,4 +199,5 @@ def _crew(
         with started_cluster(
             cluster, workers=workers, table=job.cluster, dashboard=dashboard
         ) as client:
-            yield Crew(client=client, workers=workers, threads=0)
+            cores = cores_of(cluster, job.cluster)
+            yield Crew(client=client, workers=workers, threads=cores)

@@ -147,3 +147,10 @@ class ClusterTable(_Table, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     kubernetes: KubernetesTable | None = None
     """What Kubernetes is asked for; `image` must be said."""
+
+
+def cores_of(kind: ClusterKind, table: ClusterTable) -> int:
+    """Return how many cores a worker of a cluster has; 0 where that is not said."""
+    if kind == "slurm":
+        return (table.slurm or SlurmTable()).cores
+    return table.kubernetes.cores if table.kubernetes else 0

@@ -8,6 +8,7 @@ not written.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass, field
@@ -298,6 +299,11 @@ def _lock(handle: int, path: Path, *, shared: bool = False) -> None:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno not in {errno.EAGAIN, errno.EACCES}:
+            raise StoreError(
+                f"`{path.parent}` knows no locks: {error.strerror}",
+                hint="write to a file system that does (Lustre: mounted with flock)",
+            ) from error
         raise StoreError(
             f"another run is writing `{path.with_suffix('')}` at this moment",
             hint="wait for it, or choose another -o",

@@ -1,5 +1,6 @@
 """Parts of one store, written apart."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,3 +143,18 @@ def test_rows_are_cut_at_chunks() -> None:
     assert cut(100, chunk=16, parts=3) == (range(32), range(32, 64), range(64, 100))
     assert cut(100, chunk=16, parts=99)[-1] == range(96, 100)
     assert cut(7, chunk=16, parts=2) == (range(7),)
+
+
+def test_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said as what it is, not as another run."""
+    fcntl = pytest.importorskip("fcntl", reason="this system has no such locks")
+
+    def refused(*_: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(StoreError, match="knows no locks") as told:
+        open_sink(tmp_path / "s.zarr")
+    assert "Lustre" in str(told.value.hint)

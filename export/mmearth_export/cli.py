@@ -12,6 +12,7 @@ from mmearth_export.formats import FORMATS, LARGEST
 from mmearth_export.precision import PRECISIONS, STORAGES
 from mmearth_infer.cli.options import json_option, scene_options, verbosity
 from mmearth_infer.contract.manifest import manifest_to_json
+from mmearth_infer.models.cache import find_kept, kept_checkpoint
 
 
 @click.command()
@@ -114,11 +115,13 @@ def export(
 ) -> None:
     """Turn a checkpoint into a verified model file.
 
-    CHECKPOINT is a published MMEarth pretraining checkpoint, `checkpoint-199.pth`,
-    or one of your own training: its folder, or that of the run, whose last
-    checkpoint is taken. It is read without running any code it may hold. The file
-    is compared with eager PyTorch, and kept only if they agree.
+    CHECKPOINT is a published MMEarth pretraining checkpoint, `checkpoint-199.pth` or
+    the name of one that `mmearth models get` brought, or one of your own training: its
+    folder, or that of the run, whose last checkpoint is taken. It is read without
+    running any code it may hold. The file is compared with eager PyTorch, and kept only
+    if they agree.
     """
+    checkpoint = find_kept(checkpoint, kept_checkpoint)
     manifest = export_model(ExportConfig(checkpoint=checkpoint, out=out, **settings))
     assert manifest.verification is not None
     if as_json:

@@ -27,6 +27,7 @@ SUMMARIES: Final = {
     "finetune": "Fine-tune a segmentation model on images with labels.",
     "info": "Explain a model, a probe, a scene or a store.",
     "make-dataset": "Cut scenes into a small data set to train on.",
+    "models": "List models that have a name, and get published ones.",
     "pack": "Rewrite a published data set so that it reads fast.",
     "pool": "Write one mean vector for each square of a store.",
     "pretrain": "Pretrain an encoder as a multi-pretext masked autoencoder.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mmearth_infer.errors import ModelError
+from mmearth_infer.models.cache import find_kept, kept_model
 
 if TYPE_CHECKING:
     from mmearth_infer.contract.manifest import Manifest
@@ -55,13 +56,17 @@ def find_model(model: str | Path) -> Path:
     """Return the file of a model that is given by its path, or by its name.
 
     Args:
-        model: A path, or `builtin`; a file of that name comes first.
+        model: A path, `builtin` or the name of a published checkpoint; a file of that
+            name comes first.
+
+    Raises:
+        ModelError: If it is published and not on this machine yet.
 
     """
     path = Path(model)
     if str(model) == BUILTIN and not path.exists():
         return BUILTIN_MODEL
-    return path
+    return find_kept(path, kept_model)
 
 
 def read_model(path: Path) -> bytes:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SECONDS_TO_ANSWER: Final = 10
 """How long a scheduler may take to answer."""
 
+STARTS: Final = 3
+"""How often local workers are started before it is given up."""
+
 HERE: Final = "127.0.0.1"
 """The only address that local workers listen on."""
 
@@ -62,27 +65,48 @@ def local_workers(
 
     Raises:
         MissingExtraError: If what draws the pages, or shares GPUs, is not installed.
-        JobError: If there are fewer GPUs than workers.
+        JobError: If there are fewer GPUs than workers, or workers die as they start.
 
     """
     _check_dashboard(dashboard)
     start = _cuda_cluster() if gpus and workers > 1 else LocalCluster
     with (
         dask.config.set(_SETTINGS),
-        start(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host=HERE,
-            dashboard_address=f"{HERE}:0",
-            scheduler_kwargs={"dashboard": dashboard},
-            security=Security.temporary(),
-            silence_logs=logging.CRITICAL,
+        _begun(
+            partial(
+                start,
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host=HERE,
+                dashboard_address=f"{HERE}:0",
+                scheduler_kwargs={"dashboard": dashboard},
+                security=Security.temporary(),
+                silence_logs=logging.CRITICAL,
+            )
         ) as cluster,
         Client(cluster) as client,
     ):
         cluster.adapt(minimum=workers, maximum=workers, interval="2s")
         yield client
+
+
+def _begun(start: Callable[[], LocalCluster]) -> LocalCluster:
+    """Start processes; where one dies before it is up, all begin again.
+
+    Raises:
+        JobError: If that happens each time.
+
+    """
+    for _ in range(STARTS):
+        try:
+            return start()
+        except RuntimeError as error:
+            died = error
+    raise JobError(
+        f"workers die as they start: {died.__cause__ or died}",
+        hint="is there memory for them? --workers takes fewer",
+    ) from died
 
 
 @contextmanager

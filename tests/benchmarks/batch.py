@@ -15,6 +15,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -93,7 +94,7 @@ def kills(*, kills: int, scenes: int, seed: int) -> None:
             with subprocess.Popen(
                 command("batch", job, "--json"),
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=sys.stderr,
                 env=os.environ,
             ) as process:
                 while process.poll() is None and killed < kills:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from distributed import system
+from distributed import Nanny, system
 
 from mmearth_infer.errors import JobError
 from mmearth_infer.jobs import cluster
@@ -126,6 +126,33 @@ def test_workers_that_do_not_come_back_are_replaced(
         names = [f"good-{n}" for n in range(3)]
         found = list(drive(client, tasks(names, tmp_path), tries=TRIES, run=act))
     assert [one.state for one in found] == ["done"] * 3
+
+
+@pytest.mark.parametrize("deaths_at_first", [1, 99])
+def test_workers_that_die_as_they_start(
+    monkeypatch: pytest.MonkeyPatch, deaths_at_first: int
+) -> None:
+    """They are started again, and not for ever."""
+    start, left = Nanny.start_unsafe, deaths_at_first
+
+    async def dies(self: Nanny) -> Nanny:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise OSError("killed")
+        return await start(self)
+
+    monkeypatch.setattr(Nanny, "start_unsafe", dies)
+    if deaths_at_first == 1:
+        with local_workers(1, dashboard=False) as client:
+            assert len(client.nthreads()) == 1
+        return
+    with (
+        pytest.raises(JobError, match="workers die as they start: killed") as told,
+        local_workers(1, dashboard=False),
+    ):
+        pass
+    assert "memory" in str(told.value.hint)
 
 
 def test_a_scheduler_that_is_not_there() -> None:

@@ -20,7 +20,7 @@ from mmearth_infer.jobs.cluster_tables import ClusterKind, cores_of
 from mmearth_infer.jobs.job_file import read_job
 from mmearth_infer.jobs.plan import plan_job
 from mmearth_infer.jobs.report import page_path, read_report, report_path
-from mmearth_infer.jobs.run_job import Crew, Record, run_job
+from mmearth_infer.jobs.run_job import Crew, Record, make_room, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +120,7 @@ def batch(  # noqa: PLR0913 -- one a flag
     if not scenes:
         click.echo("no scene failed last time", err=True)
         return
+    make_room(job)
     with ExitStack() as stack:
         progress = stack.enter_context(SceneProgress(quiet=quiet))
         crew = stack.enter_context(

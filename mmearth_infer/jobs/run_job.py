@@ -86,7 +86,6 @@ def run_job(
         JobError: If the scheduler is gone, or stores cannot be joined.
 
     """
-    make_folder(job)
     watcher.expect(len(scenes))
     tasks = _tasks(job, scenes, crew)
     for outcome in drive(crew.client, tasks, tries=job.run.tries, run=run_scene):
@@ -168,7 +167,7 @@ class Record:
         self.write()
 
 
-def make_folder(job: Job) -> None:
+def make_room(job: Job) -> None:
     """Make the folder of the outputs, and refuse early what would fail at the end.
 
     Raises:
@@ -178,8 +177,9 @@ def make_folder(job: Job) -> None:
     check_page(page_path(job.path))
     if isinstance(job.folder, Path):
         with disk_errors(job.folder):
-            for scene in job.scenes[:1]:
-                Path(str(job.out_of(scene))).parent.mkdir(parents=True, exist_ok=True)
+            Path(str(job.out_of(job.scenes[0]))).parent.mkdir(
+                parents=True, exist_ok=True
+            )
         if job.outputs.stac:
             check_catalogue(job.folder)
 

@@ -221,3 +221,18 @@ def test_the_client_ends_and_so_do_its_workers(
     assert len(stores(tmp_path)) < 2
     assert mmearth("batch", job, "-q").code == 0
     assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)
+
+
+def test_the_page_of_somebody_else_is_not_replaced(
+    mmearth: Callable[..., Ran], tmp_path: Path, echo_model: Path
+) -> None:
+    """That is said before any work is done."""
+    write_scenes(tmp_path, 1)
+    job = write_job(tmp_path, echo_model)
+    page = tmp_path / "job.report.html"
+    page.write_text("mine")
+    ran = mmearth("batch", job)
+    assert ran.code == 1
+    assert f"`{page}`" in ran.stderr
+    assert page.read_text() == "mine"
+    assert not (tmp_path / "stores").exists()

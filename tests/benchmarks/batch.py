@@ -107,13 +107,16 @@ def kills(*, kills: int, scenes: int, seed: int) -> None:
             report = json.loads(said.splitlines()[-1])
             jobs += 1
             deaths += report["worker_deaths"]
-            same = not report["counts"]["failed"]
-            same &= digests(folder / "stores") == expected
-            left = [p.name for p in (folder / "stores").iterdir()]
-            same &= len(left) == scenes
+            stores = digests(folder / "stores")
+            left = {path.stem for path in (folder / "stores").iterdir()}
+            same = stores == expected and left == set(expected)
             equal += same
-            shutil.rmtree(folder / "stores")
             print(f"job {jobs}: {killed} kills, {'equal' if same else 'DIFFERENT'}")
+            if not same:
+                apart = [n for n in expected if stores.get(n) != expected[n]]
+                reasons = {one["reason"] for one in report["outcomes"]}
+                print(f"apart: {apart}, left: {sorted(left)}, reasons: {reasons}")
+            shutil.rmtree(folder / "stores")
     said_at_last = {"jobs": jobs, "kills": killed, "deaths": deaths, "equal": equal}
     print(json.dumps(said_at_last))
     if equal != jobs:

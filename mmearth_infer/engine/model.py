@@ -56,15 +56,15 @@ def find_model(model: str | Path) -> Path:
     """Return the file of a model that is given by its path, or by its name.
 
     Args:
-        model: A path, `builtin` or the name of a published checkpoint; a file of that
-            name comes first.
+        model: A path; `builtin`, whatever lies here under that name; or the name of a
+            published checkpoint, unless a file here has it.
 
     Raises:
         ModelError: If it is published and not on this machine yet.
 
     """
     path = Path(model)
-    if str(model) == BUILTIN and not path.exists():
+    if str(path) == BUILTIN:
         return BUILTIN_MODEL
     return find_kept(path, kept_model)
 

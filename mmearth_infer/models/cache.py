@@ -41,7 +41,7 @@ def find_kept(path: Path, place: Callable[[str], Path]) -> Path:
 
     """
     name = str(path)
-    if name not in PUBLISHED or path.exists():
+    if name not in PUBLISHED or path.is_file():
         return path
     found = place(name)
     if not found.is_file():

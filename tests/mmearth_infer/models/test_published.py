@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmearth_infer.contract.bands import MMEARTH_RGB_BANDS
+from mmearth_infer.engine import model
 from mmearth_infer.engine.model import find_model
 from mmearth_infer.errors import ModelError
 from mmearth_infer.models.cache import kept_model
@@ -44,7 +45,10 @@ def test_about() -> None:
 
 @pytest.mark.usefixtures("_empty_cache")
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of that name comes first; what is no name is a path."""
+    """A file of that name comes first, a folder does not; the rest are paths.
+
+    `builtin` is what is taken where nothing is named, wherever that is.
+    """
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="not on this machine yet") as caught:
         find_model(NAME)
@@ -52,11 +56,14 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = kept_model(NAME)
     kept.parent.mkdir(parents=True)
     kept.touch()
+    Path(NAME).mkdir()
     assert find_model(NAME) == kept
     assert find_model("other") == Path("other")
+    Path(NAME).rmdir()
     for name in (NAME, "builtin"):
         Path(name).touch()
-        assert find_model(name) == Path(name)
+    assert find_model(NAME) == Path(NAME)
+    assert find_model("builtin") == model.BUILTIN_MODEL
 
 
 @pytest.mark.usefixtures("_empty_cache")

@@ -14,11 +14,13 @@ A kill at any moment leaves one of few states, and each is put right by the next
 | `.OUT.replaced`, no `OUT` | put back: the new one had not taken the name |
 | `.OUT.replaced`, and `OUT` | removed: it had |
 | `OUT` and a ledger, nothing partial | the ledger is removed: it is complete |
+| `.OUT.ledger.*` | removed with the ledger: one that was being begun |
 """
 
 from __future__ import annotations
 
 import shutil
+from glob import escape
 from typing import TYPE_CHECKING
 
 from mmearth_infer.disk import (
@@ -171,6 +173,12 @@ class FolderWork:
         self._ledger_path.unlink(missing_ok=True)
         for path in ledgers_of_parts(self._ledger_path):
             path.unlink()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove ledgers that a kill has left half begun."""
+        for path in self.out.parent.glob(f".{escape(self._ledger_path.name)}.*"):
+            path.unlink(missing_ok=True)
 
     def _refuse_to_lose(self) -> None:
         """Refuse to throw away what another run wrote.
@@ -202,7 +210,7 @@ class FolderWork:
             raise
         to_disk(self.out.parent)
         self._ledger.close()
-        self._ledger_path.unlink()
+        self._forget()
         if self._replaced.exists():
             shutil.rmtree(self._replaced)
 

@@ -264,3 +264,12 @@ def test_addresses_are_not_folders(address: str, match: str, tmp_path: Path) -> 
             open_sink(path)
         assert caught.value.hint
     assert names(tmp_path) == []
+
+
+def test_a_ledger_that_a_kill_left_half_begun(tmp_path: Path) -> None:
+    """It goes with the ledger, whoever finishes; other stores keep theirs."""
+    other = tmp_path / ".s2.zarr.ledger.abc.partial"
+    for name in (".s.zarr.ledger.x1y.partial", ".s.zarr.ledger.16.z2.partial", other):
+        (tmp_path / name).touch()
+    complete(tmp_path / "s.zarr")
+    assert names(tmp_path) == [other.name, "s.zarr"]

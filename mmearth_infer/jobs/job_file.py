@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import msgspec
 
-from mmearth_infer.engine.model import BUILTIN_MODEL
+from mmearth_infer.engine.model import BUILTIN, find_model
 from mmearth_infer.errors import JobError
 from mmearth_infer.jobs.cluster_tables import ClusterTable
 from mmearth_infer.jobs.scenes import JobScene, find_scenes
@@ -200,7 +200,7 @@ def _config(file: JobFile, path: Path) -> RunConfig:
         about_scene["aoi"] = str(folder / about_scene["aoi"])
     return CONFIGS[file.task](
         scene="",
-        model=BUILTIN_MODEL if file.model is None else folder / file.model,
+        model=folder / find_model(file.model or BUILTIN),
         resume=True,
         options=SceneOptions(**about_scene),
         **said,

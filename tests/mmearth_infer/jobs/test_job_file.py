@@ -150,3 +150,19 @@ def test_what_is_refused(text: str, message: str, hint: str, tmp_path: Path) -> 
 def test_a_job_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(MMEarthError, match="cannot read the job file"):
         read_job(tmp_path / "none.toml")
+
+
+def test_models_by_name(
+    tmp_path: Path, builtin_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--model` takes them; other names are files beside the job."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "l.csv").write_text("scene\na.tif\n")
+    path = write(tmp_path, SCENES + OUTPUTS)
+    assert read_job(path).config.model == builtin_model
+    path = write(tmp_path, 'model = "m.onnx"\n' + SCENES + OUTPUTS)
+    assert read_job(path).config.model == tmp_path / "m.onnx"
+    published = 'model = "pt-S2_atto_1M_64_uncertainty_56-8"\n'
+    path = write(tmp_path, published + SCENES + OUTPUTS)
+    with pytest.raises(MMEarthError, match="not on this machine yet"):
+        read_job(path)

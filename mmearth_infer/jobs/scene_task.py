@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import gethostname
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from msgspec import Struct
 
@@ -42,14 +43,11 @@ LONGEST_REASON: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SceneTask:
-    """A scene to be run."""
+class Task(ABC):
+    """A scene, or a mosaic, to be made."""
 
     name: str
     """What the job calls it."""
-
-    config: RunConfig
-    """The run."""
 
     stac: bool = False
     """Write a STAC item beside the store."""
@@ -58,10 +56,36 @@ class SceneTask:
     """What is done with the finished store."""
 
     parts: int = 1
-    """In how many parts it may be computed, on as many workers."""
+    """In how many parts it may be made, by as many workers."""
 
     part: Part = None
     """What of it is asked for."""
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """What is read."""
+
+    @property
+    @abstractmethod
+    def target(self) -> str:
+        """What is written."""
+
+    def asking(self, part: Part) -> Self:
+        """Return the same, of which something else is asked for."""
+        return replace(self, part=part)
+
+    def alone(self) -> Self:
+        """Return the same in one part."""
+        return replace(self, parts=1, part=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneTask(Task):
+    """A scene to be run."""
+
+    config: RunConfig
+    """The run."""
 
     @property
     def source(self) -> str:
@@ -72,51 +96,6 @@ class SceneTask:
     def target(self) -> str:
         """What is written."""
         return str(self.config.target)
-
-    def asking(self, part: Part) -> Self:
-        """Return the same scene, of which something else is asked for."""
-        return replace(self, part=part)
-
-    def alone(self) -> Self:
-        """Return the same scene in one part."""
-        return replace(self, parts=1, part=None)
-
-
-class Task(Protocol):
-    """A scene, or a mosaic, to be made."""
-
-    @property
-    def name(self) -> str:
-        """What the job calls it."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """What is read."""
-        ...
-
-    @property
-    def target(self) -> str:
-        """What is written."""
-        ...
-
-    @property
-    def parts(self) -> int:
-        """In how many parts it may be made."""
-        ...
-
-    @property
-    def part(self) -> Part:
-        """What of it is asked for."""
-        ...
-
-    def asking(self, part: Part) -> Self:
-        """Return the same, of which something else is asked for."""
-        ...
-
-    def alone(self) -> Self:
-        """Return the same in one part."""
-        ...
 
 
 class Work(Struct, frozen=True, kw_only=True):

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmearth_infer.disk import check_output
 from mmearth_infer.errors import MMEarthError
 from mmearth_infer.grid.footprint import outline
 from mmearth_infer.jobs.mosaic import begin_zone, merge_part, merge_zone
-from mmearth_infer.jobs.scene_task import be_quiet, failed, outcome_of
+from mmearth_infer.jobs.scene_task import Task, be_quiet, failed, outcome_of
 from mmearth_infer.jobs.steps import run_steps
 from mmearth_infer.view.stac_item import ITEM, item_path, write_item
 
 if TYPE_CHECKING:
-    from mmearth_infer.jobs.scene_task import Outcome, Part
-    from mmearth_infer.jobs.steps import StepsTable
+    from mmearth_infer.jobs.scene_task import Outcome
     from mmearth_infer.jobs.zones import Zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ZoneTask:
+class ZoneTask(Task):
     """A mosaic to be made."""
-
-    name: str
-    """What the mosaic is called."""
 
     zone: Zone
     """What it is made of."""
-
-    stac: bool = False
-    """Write a STAC item beside the store."""
-
-    steps: StepsTable | None = None
-    """What is done with the finished store."""
-
-    parts: int = 1
-    """In how many parts it may be made."""
-
-    part: Part = None
-    """What of it is asked for."""
 
     @property
     def source(self) -> str:
@@ -50,14 +34,6 @@ class ZoneTask:
     def target(self) -> str:
         """What is written."""
         return str(self.zone.out)
-
-    def asking(self, part: Part) -> Self:
-        """Return the same mosaic, of which something else is asked for."""
-        return replace(self, part=part)
-
-    def alone(self) -> Self:
-        """Return the same mosaic in one part."""
-        return replace(self, parts=1, part=None)
 
 
 def run_zone(task: ZoneTask) -> Outcome:

@@ -147,7 +147,10 @@ def _outcome(future: Future[Outcome], task: Task) -> Outcome | None:
         )
     error = future.exception()
     if error is None:
-        return future.result()
+        try:
+            return future.result()
+        except KilledWorker:  # with the result, before it came here
+            return None
     if isinstance(error, KilledWorker):
         return None
     return failed(

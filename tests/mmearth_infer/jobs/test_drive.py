@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from distributed import Nanny, system
+from distributed import Future, KilledWorker, Nanny, system
 
 from mmearth_infer.errors import JobError
 from mmearth_infer.jobs import cluster
@@ -21,6 +21,8 @@ from tests.helpers.poison import act, act_in_parts
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from mmearth_infer.jobs.scene_task import Outcome
 
 TRIES = 3
 MEMORY = 600 * 2**20
@@ -54,6 +56,25 @@ def test_every_scene_has_its_tries_and_no_more(tmp_path: Path) -> None:
     assert {found[name].tries for name in bad} == {TRIES}
     assert begun["flaky"] == found["flaky"].tries == 2
     assert died == TRIES + 1
+
+
+def test_a_result_that_is_lost_with_its_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may die after a scene, and before it has said what became of it."""
+    result, lost = Future.result, []
+
+    def once_lost(self: Future[Outcome]) -> Outcome:
+        if not lost:
+            lost.append(self.key)
+            raise KilledWorker(self.key, result, 0)
+        return result(self)
+
+    monkeypatch.setattr(Future, "result", once_lost)
+    with local_workers(1, dashboard=False) as client:
+        (found,) = drive(client, tasks(["good"], tmp_path), tries=TRIES, run=act)
+    assert found.state == "done"
+    assert (tmp_path / "good").read_text().count("begun") == 2
 
 
 def test_parts_are_tried_again_and_left_to_the_whole(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from sklearn.base import TransformerMixin
+    from sklearn.pipeline import Pipeline
 
     from mmearth_infer.contract.bands import ProductLevel
     from mmearth_training.encoder_checkpoint import EncoderCheckpoint
@@ -152,11 +154,31 @@ def judge(checkpoint: EncoderCheckpoint, *, untrained: int | None = None) -> Jud
     return Judged(checkpoint, encoder)
 
 
-def probe(samples: Samples) -> Verdict:
-    """Return what a linear probe on features tells right where it did not learn."""
+def probe(
+    samples: Samples,
+    *,
+    strengths: Sequence[float] | None = None,
+    then: Sequence[TransformerMixin] = (),
+) -> Verdict:
+    """Return what a linear probe on features tells right where it did not learn.
+
+    Args:
+        samples: Features and classes.
+        strengths: Inverse strengths of the penalty to choose from; None for the usual.
+        then: What is done to features once they are standardised.
+
+    """
+    model = make_pipeline(
+        StandardScaler(),
+        *then,
+        LogisticRegression(max_iter=400, class_weight="balanced"),
+    )
+    tried = {"logisticregression__C": strengths or STRENGTHS}
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # inner folds without a class
-        right_N = np.stack([_cross_validate(samples, seed) for seed in SEEDS]).mean(0)
+        right_N = np.stack(
+            [_cross_validate(samples, model, tried, seed) for seed in SEEDS]
+        ).mean(0)
     ones = np.ones(len(right_N))
     rng = np.random.default_rng(0)
     units, place_N = np.unique(samples.units_N, return_inverse=True)
@@ -181,28 +203,36 @@ def _balanced(right_N: Floats, labels_N: Ints, weight_N: Floats64 | Ints) -> flo
     return float(np.mean(shares))
 
 
-def _cross_validate(samples: Samples, seed: int) -> Floats:
+def folds(samples: Samples, seed: int, *, inner: bool = False) -> StratifiedKFold:
+    """Return what cuts samples into folds that keep groups together.
+
+    Args:
+        samples: Features and classes.
+        seed: What they are shuffled by.
+        inner: Whether they are those that the penalty is chosen on.
+
+    """
+    if samples.groups_N is None:
+        return StratifiedKFold(3 if inner else 5, shuffle=True, random_state=seed)
+    return StratifiedGroupKFold(3 if inner else 4, shuffle=True, random_state=seed)
+
+
+def _cross_validate(
+    samples: Samples, model: Pipeline, tried: Mapping[str, Sequence[float]], seed: int
+) -> Floats:
     """Return whether each sample was told right when it was held out."""
     x_ND, labels_N, groups_N = samples.features_ND, samples.labels_N, samples.groups_N
-    kind = StratifiedKFold if groups_N is None else StratifiedGroupKFold
-    outer, inner = (
-        kind(count, shuffle=True, random_state=seed)
-        for count in (5 if groups_N is None else 4, 3)
-    )
     right_N = np.zeros(len(labels_N), np.float32)
-    for train, test in outer.split(x_ND, labels_N, groups_N):
-        model = GridSearchCV(
-            make_pipeline(
-                StandardScaler(),
-                LogisticRegression(max_iter=400, class_weight="balanced"),
-            ),
-            {"logisticregression__C": STRENGTHS},
+    for train, test in folds(samples, seed).split(x_ND, labels_N, groups_N):
+        search = GridSearchCV(
+            model,
+            tried,
             scoring="balanced_accuracy",
-            cv=inner,
+            cv=folds(samples, seed, inner=True),
         )
         inside = None if groups_N is None else groups_N[train]
-        model.fit(x_ND[train], labels_N[train], groups=inside)
-        right_N[test] = model.predict(x_ND[test]) == labels_N[test]
+        search.fit(x_ND[train], labels_N[train], groups=inside)
+        right_N[test] = search.predict(x_ND[test]) == labels_N[test]
     return right_N
 
 

@@ -11,20 +11,26 @@ import pytest
 
 pytest.importorskip("torch", reason="the encoder is trained with PyTorch")
 
+import torch
+
 from mmearth_infer.errors import TrainingError
 from mmearth_training.config import changed, load_recipe
 from mmearth_training.load import load_encoder
 from mmearth_training.loop import pretrain
+from mmearth_training.model.encoder import Encoder, EncoderConfig, Size
 from mmearth_training.run import RunConfig
-from tests.benchmarks import builtin_proof, builtin_sweep
-from tests.benchmarks.builtin_labels import Samples
+from tests.benchmarks import builtin_proof, builtin_stages, builtin_sweep
+from tests.benchmarks.builtin_labels import Samples, bands_of_cells
 from tests.helpers.data import needs_data
 from tests.helpers.mmearth_data import write_dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from mmearth_training.encoder_checkpoint import EncoderCheckpoint
     from mmearth_training.loop import Pretrained
+    from tests.benchmarks.builtin_labels import Floats
 
 SMALL = """
 name = "small"
@@ -45,6 +51,15 @@ warmup_epochs = 1
 batch = 4
 micro_batch = 4
 """
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Arrays are small: threads that wait for each other cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -105,6 +120,18 @@ def test_an_encoder_is_judged_beside_bands_and_untrained_ones(
         ("STAGES", {"stage 4": (4,)}),
     ):
         monkeypatch.setattr(builtin_proof, name, value)
+    kept: dict[int | None, builtin_proof.Judged] = {}
+    make = builtin_proof.judge
+
+    def once(
+        checkpoint: EncoderCheckpoint, *, untrained: int | None = None
+    ) -> builtin_proof.Judged:
+        if untrained not in kept:
+            kept[untrained] = make(checkpoint, untrained=untrained)
+        return kept[untrained]
+
+    for module in (builtin_proof, builtin_stages):
+        monkeypatch.setattr(module, "judge", once)
     found = tmp_path / "found.json"
     builtin_proof.main([str(tmp_path / "run"), "--json", str(found)])
     results = json.loads(found.read_text())
@@ -113,6 +140,20 @@ def test_an_encoder_is_judged_beside_bands_and_untrained_ones(
     tasks |= {f"amazon cells of {px} px" for px in (8, 16)}
     assert all(set(one) == tasks for one in results.values())
     assert float(results["bands"]["water cells of 16 px"].split()[0]) > 0.9
+
+    amazon = "amazon, cells of 16 px"
+    tasks = {amazon: (*builtin_stages.TASKS[amazon][:2], 4)}
+    monkeypatch.setattr(builtin_stages, "TASKS", tasks)
+    monkeypatch.setattr(builtin_stages, "MARGINS_PX", ())
+    kinds = ("bands", "bands, wide penalties", "all stages", "stage 1, means")
+    kinds += ("all stages, components", "bands and all stages, even")
+    readings = {one: builtin_stages.READINGS[one] for one in kinds}
+    monkeypatch.setattr(builtin_stages, "READINGS", readings)
+    builtin_stages.main([str(tmp_path / "run"), "--json", str(found)])
+    rows = json.loads(found.read_text())
+    assert set(rows) == {f"{amazon}: {one}" for one in kinds}
+    assert rows[f"{amazon}: bands"][0] == results["bands"]["amazon cells of 16 px"]
+    assert len(rows[f"{amazon}: all stages"]) == 4
 
 
 def test_a_probe_tells_what_is_plain_and_not_what_is_noise() -> None:
@@ -136,3 +177,89 @@ def test_a_probe_tells_what_is_plain_and_not_what_is_noise() -> None:
     assert verdict.accuracy < 0.7
     low, high = np.quantile(verdict.draws_R, [0.025, 0.975])
     assert low < verdict.accuracy < high
+
+
+class Averages(builtin_proof.Judged):
+    """Stages are averages of two bands, plus the average of all that is seen."""
+
+    def __init__(self) -> None:
+        self.bands = ("B1", "B2")
+        two_wide = Size(depths=(1, 1, 1, 1), dims=(2, 2, 2, 2))
+        self.encoder = Encoder(EncoderConfig(size=two_wide, bands=2))
+
+    def maps(self, x_CHW: Floats) -> tuple[Floats, ...]:
+        """Return maps of 2, 4, 8 and 16 px."""
+        seen_C11 = x_CHW.mean((1, 2), keepdims=True)
+        return tuple(bands_of_cells(px)(x_CHW)[:2] + seen_C11 for px in (2, 4, 8, 16))
+
+
+@pytest.fixture(name="pixels_CHW")
+def _pixels() -> Floats:
+    return np.random.default_rng(0).normal(size=(2, 48, 64)).astype(np.float32)
+
+
+def test_stages_are_brought_to_the_cells_of_the_task(pixels_CHW: Floats) -> None:
+    """Finer stages by mean and deviation, a coarser one by what covers the cell."""
+    averages = Averages()
+    columns = builtin_stages.columns_of(averages)
+    found_Dhw = builtin_stages.cells(averages, 8, pixels_CHW)
+    own_Dhw = bands_of_cells(8)(pixels_CHW)
+    seen_C11 = pixels_CHW.mean((1, 2), keepdims=True)
+    assert found_Dhw.shape == (20, 6, 8)
+    np.testing.assert_array_equal(found_Dhw[:4], own_Dhw)
+    for stage in (1, 2, 3):
+        mean_Chw = found_Dhw[columns[stage, "mean"]]
+        np.testing.assert_allclose(mean_Chw, own_Dhw[:2] + seen_C11, atol=1e-6)
+    deviation_Chw = found_Dhw[columns[1, "std"]]
+    pairs = pixels_CHW[:, :8, :8].reshape(2, 4, 2, 4, 2).mean((2, 4))
+    np.testing.assert_allclose(deviation_Chw[:, 0, 0], pairs.std((1, 2)), rtol=1e-4)
+    coarse_Chw = averages.maps(pixels_CHW)[3].repeat(2, 1).repeat(2, 2)
+    np.testing.assert_array_equal(found_Dhw[columns[4, "mean"]], coarse_Chw)
+    assert not found_Dhw[columns[4, "std"]].any()
+
+
+def test_a_cell_sees_its_margin_and_no_more(pixels_CHW: Floats) -> None:
+    """All of the scene: as `cells`. Nothing around: as the cell by itself."""
+    averages = Averages()
+    whole_Dhw = builtin_stages.cells(averages, 16, pixels_CHW)
+    every_Dhw = builtin_stages.cells_alone(averages, 16, 64, pixels_CHW)
+    np.testing.assert_array_equal(every_Dhw, whole_Dhw)
+    none_Dhw = builtin_stages.cells_alone(averages, 16, 0, pixels_CHW)
+    own_Dhw = builtin_stages.cells(averages, 16, pixels_CHW[:, 16:32, 32:48])
+    np.testing.assert_array_equal(none_Dhw[:, 1, 2], own_Dhw[:, 0, 0])
+    some_Dhw = builtin_stages.cells_alone(averages, 16, 16, pixels_CHW)
+    near_Dhw = builtin_stages.cells(averages, 16, pixels_CHW[:, 16:48, 16:64])
+    np.testing.assert_array_equal(some_Dhw[:, 2, 2], near_Dhw[:, 1, 1])
+
+
+def test_colour_is_found_where_it_is_and_not_in_noise() -> None:
+    rng = np.random.default_rng(0)
+    bands_NC, noise_NC = rng.normal(size=(2, 200, 2)).astype(np.float32)
+    none_NC = np.zeros_like(bands_NC)
+    stages = [bands_NC @ [[1, 2], [3, 4]], noise_NC, bands_NC**2, noise_NC]
+    parts = [bands_NC, none_NC, *(x for one in stages for x in (one, none_NC))]
+    samples = Samples(
+        features_ND=np.concatenate(parts, axis=1),
+        labels_N=np.arange(200) % 2,
+        groups_N=np.arange(200) // 5,
+    )
+    columns = builtin_stages.columns_of(Averages())
+    shares = [builtin_stages.colour(samples, columns, [n]) for n in (1, 2, 3)]
+    assert shares[0] > 0.99
+    assert max(shares[1:]) < 0.1
+
+
+def test_readings_take_their_columns_and_drop_what_is_the_same_everywhere() -> None:
+    columns = builtin_stages.columns_of(Averages())
+    features_ND = np.arange(40, dtype=np.float32).reshape(2, 20)
+    features_ND[1, columns[4, "std"]] = features_ND[0, columns[4, "std"]]
+    samples = Samples(features_ND=features_ND, labels_N=np.arange(2))
+
+    def taken(stages: tuple[int, ...], *, deviation: bool = True) -> list[float]:
+        reading = builtin_stages.Reading(stages=stages, deviation=deviation)
+        seen = builtin_stages.read(samples, columns, reading)
+        return [float(value) for value in seen.features_ND[0]]
+
+    assert taken((0,), deviation=False) == [0, 1, 2, 3]
+    assert taken((1,), deviation=False) == [4, 5]
+    assert taken((1, 4)) == [4, 5, 6, 7, 16, 17]

@@ -1,6 +1,6 @@
 """Batch jobs: two workers against one, kills of workers, memory of the client, plans.
 
-    python -m tests.benchmarks.batch scaling [--scenes 24] [--side 640] [--turns 3]
+    python -m tests.benchmarks.batch scaling [--scenes 24] [--side 1024] [--turns 3]
     python -m tests.benchmarks.batch kills [--kills 50]
     python -m tests.benchmarks.batch client
     python -m tests.benchmarks.batch plan [--scenes 10000]
@@ -45,7 +45,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--scenes", default=24, show_default=True)
-@click.option("--side", default=640, show_default=True)
+@click.option("--side", default=1024, show_default=True)
 @click.option("--turns", default=3, show_default=True)
 def scaling(*, scenes: int, side: int, turns: int) -> None:
     """Compare two workers with one, a thread each, and both with single runs."""

@@ -74,7 +74,11 @@ def scaling(*, scenes: int, side: int, turns: int) -> None:
 @click.option("--scenes", default=8, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def kills(*, kills: int, scenes: int, seed: int) -> None:
-    """Kill workers at random moments, in job after job, and compare the stores."""
+    """Kill workers at random moments, in job after job, and compare the stores.
+
+    From the first store on: a job whose workers are killed as they start for the first
+    time, three times in a row, gives up.
+    """
     rng = np.random.default_rng(seed)
     killed = jobs = equal = deaths = 0
     with tempfile.TemporaryDirectory() as name:
@@ -100,7 +104,8 @@ def kills(*, kills: int, scenes: int, seed: int) -> None:
                 while process.poll() is None and killed < kills:
                     time.sleep(rng.uniform(0.5, 4))
                     found = workers_of(process) if process.poll() is None else []
-                    if found:
+                    begun = list((folder / "stores").glob("*.zarr*"))
+                    if found and begun:
                         found[int(rng.integers(len(found)))].kill()
                         killed += 1
                 said, _ = process.communicate()

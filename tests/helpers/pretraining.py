@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 needs_minkowski = pytest.mark.skipif(
     find_spec("MinkowskiEngine") is None,
-    reason="MinkowskiEngine is not installed (training/README.md)",
+    reason="MinkowskiEngine is not installed (docs/guides/minkowski.md)",
 )
 
 _deprecated = pytest.mark.filterwarnings(

@@ -290,4 +290,4 @@ def test_minkowski_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "MinkowskiEngine", None)
     with pytest.raises(MissingExtraError, match="backend minkowski") as caught:
         open_backend("minkowski")
-    assert "training/README.md" in str(caught.value.hint)
+    assert "docs/guides/minkowski.md" in str(caught.value.hint)

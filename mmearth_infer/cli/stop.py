@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mmearth_infer.write.address import locate
+from mmearth_infer.write.ledger import ledger_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,10 +79,8 @@ def farewell(out: Where, argv: list[str]) -> str:
 
     There is no time to ask behind an address whether anything is kept.
     """
-    if isinstance(out, Path):
-        out = out.resolve()
-        if not out.with_name(f"{out.name}.ledger").exists():
-            return "stopped: nothing was written yet"
+    if isinstance(out, Path) and not ledger_path(out.resolve()).exists():
+        return "stopped: nothing was written yet"
     flags = [] if "--resume" in argv else ["--resume"]
     command = shlex.join([Path(argv[0]).name, *argv[1:], *flags])
     return f"stopped: what is written is kept\nhint: {command}"

@@ -12,7 +12,7 @@ from mmearth_infer.errors import StoreError
 from mmearth_infer.jobs.zones import encoding_of
 from mmearth_infer.read.fingerprint import files_fingerprint
 from mmearth_infer.write.layout import COMPLETE, Layer
-from mmearth_infer.write.ledger import differences, read_ledger
+from mmearth_infer.write.ledger import differences, ledger_path, read_ledger
 from mmearth_infer.write.metadata import ROOT, said_by
 from mmearth_infer.write.open_store import open_store, stages_of
 from mmearth_infer.write.place import Folder
@@ -123,9 +123,8 @@ def open_mosaic(
 
 def _begun_from(out: Path) -> Job:
     """Return what a mosaic was begun from; nothing if that cannot be told."""
-    out = out.resolve()
     try:
-        return read_ledger(out.with_name(f"{out.name}.ledger"))[0]
+        return read_ledger(ledger_path(out.resolve()))[0]
     except StoreError:
         return {}
 

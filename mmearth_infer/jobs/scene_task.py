@@ -28,6 +28,8 @@ from mmearth_infer.run.segment import segment
 from mmearth_infer.view.stac_item import ITEM, item_path, write_item
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmearth_infer.jobs.steps import StepsTable
     from mmearth_infer.run.report import Report
 
@@ -173,8 +175,7 @@ def run_scene(task: SceneTask) -> Outcome:
     try:
         with keeping_models():
             if task.part == "begin":
-                rows = begin(task.config, parts=task.parts)
-                return outcome_of(task, rows=tuple((r.start, r.stop) for r in rows))
+                return begun(task, begin(task.config, parts=task.parts))
             if task.part is not None:
                 done = compute_part(task.config, task.part)
                 return outcome_of(task, work=_by_me(done.pixels, done.elapsed_s))
@@ -186,6 +187,11 @@ def run_scene(task: SceneTask) -> Outcome:
 def failed(task: Task, reason: str, *, hint: str | None = None) -> Outcome:
     """Return the outcome of a scene that is not there."""
     return outcome_of(task, state="failed", reason=reason[:LONGEST_REASON], hint=hint)
+
+
+def begun(task: Task, parts: Sequence[range]) -> Outcome:
+    """Return the outcome of a store that was begun, with the rows of its parts."""
+    return outcome_of(task, rows=tuple((rows.start, rows.stop) for rows in parts))
 
 
 def outcome_of(task: Task, *, state: State = "done", **more: Any) -> Outcome:  # noqa: ANN401 -- fields of an outcome

@@ -9,7 +9,7 @@ from mmearth_infer.disk import check_output
 from mmearth_infer.errors import MMEarthError
 from mmearth_infer.grid.footprint import outline
 from mmearth_infer.jobs.mosaic import begin_zone, merge_part, merge_zone
-from mmearth_infer.jobs.scene_task import Task, be_quiet, failed, outcome_of
+from mmearth_infer.jobs.scene_task import Task, be_quiet, begun, failed, outcome_of
 from mmearth_infer.jobs.steps import run_steps
 from mmearth_infer.view.stac_item import ITEM, item_path, write_item
 
@@ -41,8 +41,7 @@ def run_zone(task: ZoneTask) -> Outcome:
     be_quiet()
     try:
         if task.part == "begin":
-            parts = begin_zone(task.zone, parts=task.parts)
-            return outcome_of(task, rows=tuple((r.start, r.stop) for r in parts))
+            return begun(task, begin_zone(task.zone, parts=task.parts))
         if task.part is not None:
             merge_part(task.zone, task.part)
             return outcome_of(task)

@@ -33,7 +33,9 @@ from mmearth_infer.disk import (
 from mmearth_infer.write.ledger import (
     Ledger,
     check_free,
+    ledger_path,
     ledgers_of_parts,
+    partial_path,
     read_ledger,
     refuse_changes,
     refuse_to_lose,
@@ -67,8 +69,8 @@ class FolderWork:
         """
         with disk_errors(out):
             self.out = out.resolve()
-        self.partial = self.out.with_name(f"{self.out.name}.partial")
-        self._ledger_path = self.out.with_name(f"{self.out.name}.ledger")
+        self.partial = partial_path(self.out)
+        self._ledger_path = ledger_path(self.out)
         self._replaced = self.out.with_name(f".{self.out.name}.replaced")
         self._kind, self._overwrite = kind, overwrite
         self._ledger: Ledger | None = None

@@ -152,6 +152,16 @@ def read_ledger(path: Path) -> tuple[Job, Done, int]:
     return read_lines(path.read_bytes(), path)
 
 
+def ledger_path(out: Path) -> Path:
+    """Return where the ledger of a store lies."""
+    return out.with_name(f"{out.name}.ledger")
+
+
+def partial_path(out: Path) -> Path:
+    """Return where a store is written until it has its name."""
+    return out.with_name(f"{out.name}.partial")
+
+
 def ledgers_of_parts(whole: Path) -> list[Path]:
     """Return the ledgers of parts beside that of the whole store."""
     return sorted(whole.parent.glob(f"{escape(whole.name)}.[0-9]*"))

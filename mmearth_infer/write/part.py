@@ -17,7 +17,9 @@ from mmearth_infer.errors import StoreError
 from mmearth_infer.write.ledger import (
     Done,
     Ledger,
+    ledger_path,
     ledgers_of_parts,
+    partial_path,
     read_ledger,
     refuse_changes,
     share,
@@ -65,8 +67,8 @@ class PartWork:
         """
         with disk_errors(out):
             self.out = out.resolve()
-        self._partial = self.out.with_name(f"{self.out.name}.partial")
-        self._whole = self.out.with_name(f"{self.out.name}.ledger")
+        self._partial = partial_path(self.out)
+        self._whole = ledger_path(self.out)
         self._own = self._whole.with_name(f"{self._whole.name}.{rows.start}")
         self._ledger: Ledger | None = None
         self._shared: BinaryIO | None = None

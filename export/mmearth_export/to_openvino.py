@@ -9,6 +9,7 @@ import torch
 
 from mmearth_export.to_onnx import precise_graph
 from mmearth_infer.contract.manifest import METADATA_KEY, manifest_to_json
+from mmearth_infer.engine.openvino import shared_core
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ class OpenvinoArtefact:
         decides when it compiles, as the manifest tells it.
         """
         graph = precise_graph(network, manifest, tiles, torch.float32)
-        self._model = openvino.Core().read_model(graph.SerializeToString())
+        self._model = shared_core().read_model(graph.SerializeToString())
 
     def write(self, manifest: Manifest, path: Path) -> None:
         """Write `.xml` and `.bin`; weights take half the room unless all counts."""

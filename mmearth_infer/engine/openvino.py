@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,6 +29,18 @@ ARITHMETIC: Final[Mapping[Precision, str]] = {
 bfloat16 wherever the processor has it, whatever the model is."""
 
 
+@cache
+def shared_core() -> openvino.Core:
+    """Return the core of this process, which lives as long as the process.
+
+    The CPU plugin of a core gives the thread that loads it a stack for signal handlers,
+    and takes it away as the core goes. Of two cores the older one going first leaves a
+    stack that is no more (as of 2026.4), and the next signal, a Ctrl-C or the end of a
+    child, kills the process.
+    """
+    return openvino.Core()
+
+
 class OpenvinoRuntime(Runtime):
     """An ONNX file, or OpenVINO's own form, in OpenVINO."""
 
@@ -46,13 +59,12 @@ class OpenvinoRuntime(Runtime):
             RuntimeFailure: If it is no model.
 
         """
-        self._core = openvino.Core()
         try:
             if weights is None:
-                self._model = self._core.read_model(content)
+                self._model = shared_core().read_model(content)
             else:
                 tensor = openvino.Tensor(np.frombuffer(weights, np.uint8))
-                self._model = self._core.read_model(content, tensor)
+                self._model = shared_core().read_model(content, tensor)
         except RuntimeError as error:
             raise RuntimeFailure(error) from error
 
@@ -78,7 +90,7 @@ class OpenvinoRuntime(Runtime):
             "INFERENCE_PRECISION_HINT": ARITHMETIC[precision],
         }
         try:
-            compiled = self._core.compile_model(self._model, "CPU", settings)
+            compiled = shared_core().compile_model(self._model, "CPU", settings)
         except RuntimeError as error:
             raise RuntimeFailure(error) from error
         self._request = compiled.create_infer_request()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -39,6 +41,29 @@ def test_openvino_gives_what_onnx_runtime_gives() -> None:
     output = models[0].file.manifest.output(None)
     maps = [model.engine(level="l2a", output=output)(dn) for model in models]
     assert np.abs(maps[0] - maps[1]).max() < 1e-5 * np.abs(maps[0]).max()
+
+
+@needs_openvino
+def test_signals_reach_a_process_that_had_several_models() -> None:
+    """In a process of its own: what a signal kills would else be the tests."""
+    code = """
+import gc, os, signal
+from mmearth_infer.engine.open import open_model
+from tests.helpers.models import UNTRAINED
+first, second = (open_model(UNTRAINED, engine="openvino") for _ in range(2))
+engines = [one.engine(level="l2a", output=one.file.manifest.output(None))
+           for one in (first, second)]
+del first, engines[0]
+gc.collect()
+del second, engines
+gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 @needs_openvino

@@ -74,6 +74,13 @@ def list_option(
     help="Folder of the run.",
 )
 @click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Start from the encoder of a checkpoint, published or our own, with a new "
+    "decoder.  [default: weights drawn by the seed]",
+)
+@click.option(
     "--epochs", type=int, help="Replaces optim.epochs; the warm-up keeps its share."
 )
 @click.option("--batch", type=int, help="Replaces optim.batch, samples a step.")

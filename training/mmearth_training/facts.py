@@ -55,6 +55,7 @@ def describe(
             "looks": recipe.data.looks,
             "weighting": recipe.loss.weighting,
             "seed": recipe.seed,
+            **({"init": config.init.name} if config.init else {}),
         },
         "val_loss": verdict.loss if verdict else None,
         "val_losses": numbers(verdict.losses) if verdict else {},

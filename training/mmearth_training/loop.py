@@ -34,6 +34,7 @@ from mmearth_training.model.blocks import GRN
 from mmearth_training.model.mpmae import MpMae
 from mmearth_training.optim import build_optimizer, build_scheduler
 from mmearth_training.run import identity, prepare
+from mmearth_training.start import open_start
 from mmearth_training.step import Trainer
 from mmearth_training.watch import Watch, peak_memory_mb
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from mmearth_training.data.batch import Batch
     from mmearth_training.data.folder import DataFolder
     from mmearth_training.data.loader import SampleSource
+    from mmearth_training.encoder_checkpoint import EncoderCheckpoint
     from mmearth_training.run import RunConfig
 
 
@@ -76,6 +78,8 @@ def pretrain(config: RunConfig, *, quiet: bool = False) -> Pretrained:
 
     Raises:
         DataError: If the data lack something the recipe needs.
+        ModelError: If what it is to start from is no checkpoint.
+        RecipeError: If that is not the encoder the recipe builds.
         TrainingError: If the run cannot be resumed, or a loss is not finite.
         StoreError: If the run's folder is taken or cannot be written.
 
@@ -85,8 +89,9 @@ def pretrain(config: RunConfig, *, quiet: bool = False) -> Pretrained:
     with join_world(config.device) as world:
         schedule = plan_steps(config, folder, world)
         samples = open_samples(config, folder, world.device)
-        trainer = build(config, world)
-        done = enter_folder(config, folder, world)
+        start = open_start(config.init, config.recipe)
+        trainer = build(config, world, start)
+        done = enter_folder(config, folder, world, start)
         if last := last_checkpoint(config):
             restore(last, trainer.model, trainer.optimizer)
         with Watch(
@@ -184,10 +189,16 @@ def plan_steps(config: RunConfig, folder: DataFolder, world: World) -> Schedule:
     )
 
 
-def enter_folder(config: RunConfig, folder: DataFolder, world: World) -> int:
+def enter_folder(
+    config: RunConfig,
+    folder: DataFolder,
+    world: World,
+    start: EncoderCheckpoint | None,
+) -> int:
     """Make the run's folder ready, and return the steps already taken."""
     if world.first:
-        prepare(config, identity(config, folder, processes=world.size))
+        this = identity(config, folder, processes=world.size, start=start)
+        prepare(config, this)
     world.wait()
     last = last_checkpoint(config)
     done: int = read_facts(last)["step"] if last else 0
@@ -269,12 +280,16 @@ def last_checkpoint(config: RunConfig) -> Path | None:
     return found[-1] if found else None
 
 
-def build(config: RunConfig, world: World) -> Trainer:
-    """Build the model from the recipe's seed, and what trains it."""
+def build(
+    config: RunConfig, world: World, start: EncoderCheckpoint | None = None
+) -> Trainer:
+    """Build the model from the recipe's seed or a checkpoint, and what trains it."""
     recipe = config.recipe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = MpMae(recipe.network(), backend=config.backend)
+    if start:
+        model.encoder.load_state_dict(dict(start.state))
     model.to(world.device)
     if world.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every step has the same shapes

@@ -20,6 +20,7 @@ from mmearth_training.model.sparse import BackendName  # noqa: TC001 -- likewise
 
 if TYPE_CHECKING:
     from mmearth_training.data.folder import DataFolder
+    from mmearth_training.encoder_checkpoint import EncoderCheckpoint
 
 Precision = Literal["fp32", "bf16"]
 """Arithmetic of the matrix products; norms, losses and weights stay in float32."""
@@ -39,6 +40,9 @@ class RunConfig:
 
     out: Path
     """Folder of the run."""
+
+    init: Path | None = None
+    """Checkpoint whose encoder it starts from; None for weights drawn by the seed."""
 
     backend: BackendName = "sites"
     """How the encoder is computed."""
@@ -88,7 +92,11 @@ class RunConfig:
 
 
 def identity(
-    config: RunConfig, folder: DataFolder, *, processes: int
+    config: RunConfig,
+    folder: DataFolder,
+    *,
+    processes: int,
+    start: EncoderCheckpoint | None,
 ) -> dict[str, Any]:
     """Return what must not change between the parts of one run."""
     recipe = msgspec.to_builtins(config.recipe)
@@ -98,6 +106,7 @@ def identity(
         "backend": config.backend,
         "precision": config.precision,
         "processes": processes,
+        "init": start.sha256 if start else None,
     }
 
 

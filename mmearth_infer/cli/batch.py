@@ -68,9 +68,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Show Dask's pages of the workers, at an address on this machine.",
 )
-@click.option(
-    "--only-failed", is_flag=True, help="Run only the scenes that failed last time."
-)
+@click.option("--only-failed", is_flag=True, help="Run only what failed last time.")
 @json_option
 @verbosity
 def batch(  # noqa: PLR0913 -- one a flag
@@ -97,9 +95,17 @@ def batch(  # noqa: PLR0913 -- one a flag
             "--workers, --cluster and --dashboard are of workers that are started here"
         )
     job = read_job(job_file)
-    workers = workers or job.run.workers
     before = read_report(report_path(job_file))
     scenes = _asked(job, before, only_failed=only_failed)
+    again = shlex.join(
+        [
+            *("mmearth", "batch", str(job_file)),
+            *(("--workers", str(workers)) if workers else ()),
+            *(("--scheduler", scheduler) if scheduler else ()),
+            *(("--cluster", cluster) if cluster else ()),
+        ]
+    )
+    workers = workers or job.run.workers
     if plan:
         planned = plan_job(
             job,
@@ -110,15 +116,8 @@ def batch(  # noqa: PLR0913 -- one a flag
         )
         click.echo(planned.to_json() if as_json else plan_text(planned))
         return
-    again = shlex.join(
-        [
-            *("mmearth", "batch", str(job_file)),
-            *(("--scheduler", scheduler) if scheduler else ()),
-            *(("--cluster", cluster) if cluster else ()),
-        ]
-    )
-    if not scenes:
-        click.echo("no scene failed last time", err=True)
+    if only_failed and not (before and before.failed):
+        click.echo("nothing failed last time", err=True)
         return
     make_room(job)
     with ExitStack() as stack:
@@ -147,10 +146,9 @@ def batch(  # noqa: PLR0913 -- one a flag
     elif not quiet:
         click.echo(summary(report, page_path(job_file)), err=True)
     if report.failed:
-        raise JobError(
-            f"{len(report.failed)} of {len(report.outcomes)} scenes failed",
-            hint=retry,
-        )
+        tried = len(report.outcomes) + len(report.mosaics)
+        what = "scenes and mosaics" if report.mosaics else "scenes"
+        raise JobError(f"{len(report.failed)} of {tried} {what} failed", hint=retry)
 
 
 def _asked(

@@ -31,7 +31,13 @@ SLOW = {"window_px": 32, "halo_px": 0, "batch_size": 1}
 
 
 def write_job(
-    folder: Path, model: Path, *, tries: int = 2, stac: bool = False, more: str = ""
+    folder: Path,
+    model: Path,
+    *,
+    tries: int = 2,
+    stac: bool = False,
+    outputs: str = "",
+    more: str = "",
 ) -> Path:
     """Write a job over every scene of a list, for two workers."""
     settings = "\n".join(f"{key} = {value}" for key, value in SLOW.items())
@@ -40,6 +46,7 @@ def write_job(
         f'model = "{model}"\n'
         f'[scenes]\nlist = "scenes.csv"\n'
         f'[outputs]\nfolder = "stores"\nstac = {str(stac).lower()}\n'
+        f"{outputs}\n"
         f"[settings]\n{settings}\n"
         f"[run]\nworkers = 2\ntries = {tries}\n{more}"
     )
@@ -125,7 +132,34 @@ def test_what_is_bad_is_listed_and_the_rest_is_made(
     assert ran.report["counts"] == {"done": 1, "complete": 2, "failed": 0}
     assert stores(tmp_path) == single_runs(mmearth, tmp_path, names, echo_model)
     assert (tmp_path / "stores" / "s0.zarr" / "zarr.json").stat() == made
-    assert "no scene failed" in mmearth("batch", job, "--only-failed").stderr
+    assert "nothing failed" in mmearth("batch", job, "--only-failed").stderr
+
+
+def test_a_mosaic_that_failed_is_run_by_itself(
+    mmearth: Callable[..., Ran], tmp_path: Path, echo_model: Path
+) -> None:
+    """Its scenes stay as they are, and the command that is hinted at is the one."""
+    write_scenes(tmp_path, 2)
+    job = write_job(tmp_path, echo_model, outputs="mosaic = true")
+    taken = tmp_path / "stores" / "zone-32633.zarr"
+    taken.mkdir(parents=True)
+    (taken / "thesis.txt").write_text("years of work")
+    ran = mmearth("batch", job, "--workers", 1)
+    assert ran.code == 1
+    assert "error: 1 of 3 scenes and mosaics failed" in ran.stderr
+    assert f"hint: mmearth batch {job} --workers 1 --only-failed" in ran.stderr
+    assert (taken / "thesis.txt").read_text() == "years of work"
+    made = {path: path.stat() for path in (tmp_path / "stores").rglob("zarr.json")}
+    assert made
+
+    (taken / "thesis.txt").unlink()
+    taken.rmdir()
+    ran = mmearth("batch", job, "--workers", 1, "--only-failed", "--json")
+    assert ran.code == 0, ran.stderr
+    assert [one["state"] for one in ran.report["mosaics"]] == ["done"]
+    assert (taken / "zarr.json").exists()
+    assert {path: path.stat() for path in made} == made
+    assert "nothing failed" in mmearth("batch", job, "--only-failed").stderr
 
 
 def wait_for_strips(folder: Path, process: subprocess.Popen[bytes], most: int) -> bool:

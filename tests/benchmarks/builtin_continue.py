@@ -39,7 +39,7 @@ from mmearth_training.model.mpmae import MpMae
 from mmearth_training.optim import build_optimizer, build_scheduler
 from mmearth_training.run import RunConfig
 from mmearth_training.step import Trainer
-from tests.benchmarks import builtin_proof
+from tests.benchmarks import builtin_proof, builtin_sweep
 from tests.benchmarks.builtin_labels import chips
 from tests.benchmarks.builtin_proof import judge, mean_of
 from tests.benchmarks.builtin_stages import (
@@ -52,7 +52,6 @@ from tests.benchmarks.builtin_stages import (
     judged_by,
     minus,
 )
-from tests.benchmarks.builtin_sweep import keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,15 +68,7 @@ VARIANTS: Final[Mapping[str, dict[str, Any]]] = {
     "pixels": {"loss": {"normalise_patches": False}},
     "lr3": {"optim": {"base_lr": 3e-3}},
     "masked75": {"model": {"mask_ratio": 0.75}},
-    "crop": {
-        "augment": {
-            "turn": False,
-            "zoom": (1.0, 1.0),
-            "gain": 0.0,
-            "band_gain": 0.0,
-            "band_offset": 0.0,
-        }
-    },
+    "crop": builtin_sweep.VARIANTS["crop"],
     "patch8": {"model": {"patch_px": 8}, "data": {"crop_px": 56}},
     "distilled": {"model": {"tasks": ("sentinel2",)}},
 }
@@ -190,7 +181,7 @@ def train(name: str, data: Path, out: Path, *, images: int) -> None:
         checkpoints = Path(aside)
         write_checkpoint(checkpoints, model, optimizer, facts)
         (whole,) = checkpoints.iterdir()
-        keep(whole, out / name, half=True)
+        builtin_sweep.keep(whole, out / name, half=True)
 
 
 def read(judged: Judged, name: str) -> dict[tuple[str, str], Verdict]:

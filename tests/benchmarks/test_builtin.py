@@ -19,7 +19,12 @@ from mmearth_training.load import load_encoder
 from mmearth_training.loop import pretrain
 from mmearth_training.model.encoder import Encoder, EncoderConfig, Size
 from mmearth_training.run import RunConfig
-from tests.benchmarks import builtin_proof, builtin_stages, builtin_sweep
+from tests.benchmarks import (
+    builtin_continue,
+    builtin_proof,
+    builtin_stages,
+    builtin_sweep,
+)
 from tests.benchmarks.builtin_labels import Samples, bands_of_cells
 from tests.helpers.data import needs_data
 from tests.helpers.mmearth_data import write_dataset
@@ -263,3 +268,52 @@ def test_readings_take_their_columns_and_drop_what_is_the_same_everywhere() -> N
     assert taken((0,), deviation=False) == [0, 1, 2, 3]
     assert taken((1,), deviation=False) == [4, 5]
     assert taken((1, 4)) == [4, 5, 6, 7, 16, 17]
+
+
+@pytest.mark.parametrize("name", ["patch8", "distilled"])
+def test_an_encoder_goes_on_from_the_one_in_the_box(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has its shape is its own at first; what is kept can be judged."""
+    monkeypatch.setattr(builtin_continue, "_EPOCHS", 1)
+    monkeypatch.setattr(builtin_continue, "_BATCH", 2)
+    data = write_dataset(
+        tmp_path / "data",
+        tiles=5,
+        tile_px=128,
+        splits={"train": [*range(4)], "val": [4], "test": []},
+    )
+    start = load_encoder(builtin_continue.START)
+    recipe = builtin_continue.recipe_of(name, 4, 4)
+    looks = torch.from_numpy(
+        np.random.default_rng(0).standard_normal((2, 12, 112, 112))
+    )
+    model = builtin_continue.network(recipe, start, looks.float())
+    same = {k: v.equal(start.state[k]) for k, v in model.encoder.state_dict().items()}
+    assert {key for key, is_same in same.items() if not is_same} == (
+        {"stem.0.weight"} if name == "patch8" else set()
+    )
+    builtin_continue.train(name, data, tmp_path / "runs", images=4)
+    kept = load_encoder(tmp_path / "runs" / name)
+    assert kept.config.patch_px == (8 if name == "patch8" else 16)
+    assert kept.facts["init"] == builtin_continue.START.name
+    assert not kept.state["stages.0.0.pwconv1.weight"].equal(
+        start.state["stages.0.0.pwconv1.weight"]
+    )
+
+
+def test_a_teacher_says_what_it_sees_of_each_patch() -> None:
+    """Mean and deviation of a patch's cells; the deepest map has one cell a patch."""
+    recipe = builtin_continue.recipe_of("distilled", 64, 1)
+    x_NBHW = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 12, 112, 112)))
+    x_NBHW = x_NBHW.float()
+    model = builtin_continue.network(
+        recipe, load_encoder(builtin_continue.START), x_NBHW
+    )
+    assert isinstance(model, builtin_continue.Distilling)
+    said_PD = model.say(x_NBHW)[0]
+    patch_BQ = x_NBHW[0, :, 16:32, 32:48].flatten(1)
+    torch.testing.assert_close(said_PD[7 + 2, :12], patch_BQ.mean(1))
+    torch.testing.assert_close(said_PD[7 + 2, 12:24], patch_BQ.std(1))
+    deepest_Dhw = model.teacher(x_NBHW)[0]
+    torch.testing.assert_close(said_PD[7 + 2, -320:], deepest_Dhw[:, 1, 2])

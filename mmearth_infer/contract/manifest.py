@@ -263,7 +263,17 @@ class Manifest:
         """
         if not stages:
             return (self.output(None),)
-        return tuple(self.output(stage) for stage in sorted(set(stages)))
+        wanted, given = sorted(set(stages)), {out.stage for out in self.outputs}
+        missing = [stage for stage in wanted if stage not in given]
+        if missing and len(wanted) > 1:
+            flags = " ".join(f"--stage {stage}" for stage in wanted)
+            raise ModelError(
+                f"model `{self.name}` does not give stage "
+                f"{', '.join(map(str, missing))}",
+                hint=f"it gives stage {', '.join(map(str, sorted(given)))}; export it "
+                f"with `{flags}`",
+            )
+        return tuple(self.output(stage) for stage in wanted)
 
     def statistics_for(self, level: ProductLevel) -> Statistics:
         """Return the standardisation of a product level.

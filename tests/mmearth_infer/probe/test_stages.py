@@ -1,5 +1,6 @@
 """A probe of several stages reads the same of a scene, fitted, applied or fused."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 import rasterio
 import zarr
 
-from mmearth_infer import embed, probe_fit, segment
+from mmearth_infer import EmbedConfig, embed, probe_fit, segment
 from mmearth_infer.disk import sha256_of
 from mmearth_infer.engine.open import open_model
-from mmearth_infer.errors import ModelError, StoreError
+from mmearth_infer.errors import JobError, ModelError, StoreError
+from mmearth_infer.jobs.steps import StepsTable, check_fit, check_steps, run_steps
 from mmearth_infer.probe.apply import ApplyConfig, apply_in_memory, apply_probe
 from mmearth_infer.probe.cells import features_of
 from mmearth_infer.probe.fit import Fitted
@@ -179,6 +181,24 @@ def test_stages_that_are_missing(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="reads 24 channels, these embeddings have 36"):
         apply_probe(config, lambda *_: None)
     assert [path.name for path in tmp_path.iterdir()] == ["p.onnx"]
+
+
+def test_jobs_keep_what_their_probe_reads(made: Path, tmp_path: Path) -> None:
+    """All of its stages, or nothing is begun."""
+    model = made / "two.onnx"
+    own = f"sha256:{sha256_of(model)}"
+    write_probe(
+        tmp_path / "p.onnx", channels=36, stage=4, finer_stages=(2,), digest=own
+    )
+    steps = check_steps(StepsTable(probe="p.onnx"), tmp_path)
+    config = EmbedConfig(scene="", model=model, stages=(4, 2))
+    check_fit(steps, config)
+    with pytest.raises(JobError, match="is of stage 2, which the job does not keep"):
+        check_fit(steps, replace(config, stages=(4,)))
+    store = shutil.copytree(made / "s.zarr", tmp_path / "s.zarr")
+    (out,) = run_steps(store, steps)
+    assert out.name == "s.map.tif"
+    assert (read(out) == 255).sum() == 6
 
 
 def test_the_command_line(

@@ -32,7 +32,6 @@ class FitSettings(TypedDict, total=False):
     """How a probe is fitted: `mmearth_infer.probe.fit.FitConfig`."""
 
     kind: ProbeKind
-    stage: int | None
     min_share: float
     max_cells: int | None
     folds: int
@@ -58,6 +57,7 @@ def probe_fit(
     labels: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
+    stages: Sequence[int] = (),
     tell: Tell | None = None,
     **settings: Unpack[LabelSettings],
 ) -> Fitted:
@@ -67,6 +67,9 @@ def probe_fit(
         stores: Finished stores of one model, one or several.
         labels: Files of labels, one or several.
         out: Where the probe goes, an `.onnx`.
+        stages: Stages of the encoder: the cells are those of the deepest, finer ones
+            are read by mean and deviation inside them. None for the deepest the
+            stores hold.
         tell: Is told what is done, how far it is, and how far it goes.
         **settings: Fields of `FitConfig` and of its `LabelOptions`, by their names.
 
@@ -91,6 +94,7 @@ def probe_fit(
         labels=tuple(Path(str(one)) for one in _several(labels)),
         out=Path(out),
         options=LabelOptions(**about_labels),
+        stages=tuple(stages),
         **said,
     )
     return fit_probe(config, tell or _nobody)

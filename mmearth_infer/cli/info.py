@@ -162,6 +162,7 @@ def probe_facts(path: Path) -> Facts:
         ],
         "model": f"{made.model_name} ({made.model_digest})",
         "stage": made.stage,
+        "finer stages": list(made.finer_stages),
         "stride": made.stride_px and f"{made.stride_px} px",
         "channels": made.channels,
         "settings": [f"{key} {value}" for key, value in made.settings.items()],

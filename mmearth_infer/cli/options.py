@@ -211,6 +211,16 @@ store_stage_option = click.option(
     help="Stage of the encoder. Default: the deepest the store holds.",
 )
 
+store_stages_option = click.option(
+    "--stage",
+    "stages",
+    type=click.IntRange(1, 4),
+    multiple=True,
+    help="Stage of the encoder; may be given several times: the deepest decides the "
+    "cells, finer ones are read by mean and deviation inside them. Default: the "
+    "deepest the store holds.",
+)
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="End stdout with one line of JSON."
 )

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mmearth_infer.cli.options import json_option, store_stage_option, verbosity
+from mmearth_infer.cli.options import json_option, store_stages_option, verbosity
 from mmearth_infer.cli.steps import steps_progress
 from mmearth_infer.contract.probe import ProbeKind
 from mmearth_infer.errors import MissingExtraError
@@ -97,7 +97,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg]  # no type of its own b
     show_default=True,
     help="Logistic regression, ridge, or the nearest labelled cells.",
 )
-@store_stage_option
+@store_stages_option
 @click.option(
     "--min-share",
     type=click.FloatRange(0, 1, min_open=True),
@@ -206,10 +206,12 @@ def _print(fitted: Fitted) -> None:
         for name, score in validation.scores.items()
     )
     cells = sum(manifest.cells)
+    stages = ", ".join(map(str, manifest.stages))
+    read = f" on stage {stages}" if stages else ""
     console.print(
         f"{scores}\n{validation.folds} folds of {validation.blocks} blocks of "
         f"{validation.block_cells} cells ({validation.block_m:g} m)\n"
-        f"{manifest.kind} probe of {cells} cells -> {fitted.probe}",
+        f"{manifest.kind} probe of {cells} cells{read} -> {fitted.probe}",
         soft_wrap=True,
         markup=False,
     )

@@ -243,16 +243,7 @@ class Manifest:
             ModelError: If the model does not give that stage.
 
         """
-        if stage is None:
-            return max(self.outputs, key=lambda out: out.stage)
-        for out in self.outputs:
-            if out.stage == stage:
-                return out
-        given = ", ".join(str(out.stage) for out in self.outputs)
-        raise ModelError(
-            f"model `{self.name}` does not give stage {stage}",
-            hint=f"it gives stage {given}; export it with `--stage {stage}`",
-        )
+        return self.outputs_of([] if stage is None else [stage])[0]
 
     def outputs_of(self, stages: Sequence[int]) -> tuple[Output, ...]:
         """Return the outputs of stages, the coarsest last; the deepest for none.
@@ -261,9 +252,17 @@ class Manifest:
             ModelError: If the model does not give one of them.
 
         """
-        if not stages:
-            return (self.output(None),)
-        return tuple(self.output(stage) for stage in sorted(set(stages)))
+        given = {out.stage: out for out in self.outputs}
+        wanted = sorted(set(stages)) or [max(given)]
+        missing = [str(stage) for stage in wanted if stage not in given]
+        if missing:
+            flags = " ".join(f"--stage {stage}" for stage in wanted)
+            raise ModelError(
+                f"model `{self.name}` does not give stage {', '.join(missing)}",
+                hint=f"it gives stage {', '.join(map(str, given))}; export it with "
+                f"`{flags}`",
+            )
+        return tuple(given[stage] for stage in wanted)
 
     def statistics_for(self, level: ProductLevel) -> Statistics:
         """Return the standardisation of a product level.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -26,8 +27,11 @@ FEATURES: Final = "features"
 LOGITS: Final = "logits"
 """Name of the graph's output: `(N, K)` float32, and of a segmentation model's."""
 
-PROBE_SCHEMA: Final = 1
+PROBE_SCHEMA: Final = 2
 """Version of the manifest this code writes, and the newest it reads."""
+
+SEVERAL_STAGES: Final = 2
+"""First version that knows of finer stages."""
 
 REFIT: Final = "make it again with `mmearth probe fit`"
 """What to do about a probe that is none."""
@@ -96,13 +100,13 @@ class ProbeManifest:
     """Digest of that model's file, `sha256:...`."""
 
     stage: int | None
-    """Stage of the encoder; None if the store did not say."""
+    """Stage of the encoder whose cells it reads; None if the store did not say."""
 
     stride_px: int | None
     """Pixels a side of a cell; None likewise."""
 
     channels: int
-    """D, values a cell."""
+    """D, values a cell, of all stages that are read."""
 
     settings: dict[str, str | int | float | bool]
     """What was chosen or given: strength of regularisation, neighbours, seed."""
@@ -118,6 +122,9 @@ class ProbeManifest:
 
     validation: Validation | None = None
     """What cross-validation found; None if there was none."""
+
+    finer_stages: tuple[int, ...] = ()
+    """Stages it reads inside the cells by mean and deviation, ascending."""
 
     schema: int = PROBE_SCHEMA
     """Version of this structure."""
@@ -136,6 +143,33 @@ class ProbeManifest:
             )
         if self.channels < 1:
             raise ManifestError(f"the probe reads {self.channels} channels")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        """Check that finer stages are finer, and their schema knows of them.
+
+        Raises:
+            ManifestError: Naming them.
+
+        """
+        finer = self.finer_stages
+        if not finer:
+            return
+        named = ", ".join(map(str, finer))
+        stages = (0, *self.stages)
+        if not self.stages or any(one >= after for one, after in pairwise(stages)):
+            raise ManifestError(
+                f"the probe reads stage {named} inside cells of stage {self.stage}"
+            )
+        if self.schema < SEVERAL_STAGES:
+            raise ManifestError(
+                f"the probe reads stage {named}, unknown to its schema {self.schema}"
+            )
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Stages it reads, ascending; none if the store did not say."""
+        return () if self.stage is None else (*self.finer_stages, self.stage)
 
     @property
     def names(self) -> tuple[str, ...]:

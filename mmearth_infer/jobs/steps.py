@@ -132,11 +132,13 @@ def check_fit(steps: StepsTable, config: EmbedConfig) -> None:
         probe.check_model(
             model.manifest.name, digest, allow_other=steps.allow_other_model
         )
-        stage = probe.manifest.stage
-        if stage is not None and stage not in {output.stage for output in outputs}:
+        stages, kept = probe.manifest.stages, {output.stage for output in outputs}
+        missing = [str(stage) for stage in stages if stage not in kept]
+        if missing:
             raise JobError(
-                f"[steps] probe is of stage {stage}, which the job does not keep",
-                hint=f"[settings] stages = [{stage}]",
+                f"[steps] probe is of stage {', '.join(missing)}, which the job does "
+                "not keep",
+                hint=f"[settings] stages = {list(stages)}",
             )
     if steps.basis:
         basis = load_basis(Path(steps.basis))

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmearth_infer.contract.classes import NODATA_CLASS
 from mmearth_infer.disk import check_files, check_suffix
+from mmearth_infer.probe.cells import open_cells
 from mmearth_infer.probe.probe_file import open_probe
 from mmearth_infer.seams import Strip
 from mmearth_infer.write.classes import ClassEncoding, ShareEncoding
@@ -21,7 +22,6 @@ from mmearth_infer.write.cog_file import TIFFS
 from mmearth_infer.write.map_cog import class_map, share_map
 from mmearth_infer.write.map_store import map_layers
 from mmearth_infer.write.memory import MemoryMapSink
-from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.grid.window import Window
+    from mmearth_infer.probe.cells import Cells
     from mmearth_infer.probe.probe_file import ProbeFile
     from mmearth_infer.write.address import Where
     from mmearth_infer.write.memory import Held
-    from mmearth_infer.write.open_store import Embedding
 
     Tell = Callable[[str, int, int], None]
 
@@ -94,7 +94,7 @@ class Mapped:
 def apply_probe(config: ApplyConfig, tell: Tell) -> Mapped:
     """Map the classes of a probe over a store, window by window.
 
-    The map is a COG in uint8 on the grid of the probe's stage: classes from 0, 255
+    The map is a COG in uint8 on the grid of the probe's cells: classes from 0, 255
     where an embedding is not finite, the colours of the classes in its palette.
 
     Args:
@@ -182,7 +182,7 @@ def apply_in_memory(
     return sink.held
 
 
-def opened(config: ApplyConfig) -> tuple[ProbeFile, Embedding]:
+def opened(config: ApplyConfig) -> tuple[ProbeFile, Cells]:
     """Open a probe and a store that it was made for.
 
     Raises:
@@ -190,7 +190,7 @@ def opened(config: ApplyConfig) -> tuple[ProbeFile, Embedding]:
 
     """
     probe = open_probe(config.probe)
-    embedding = open_store(config.store, probe.manifest.stage)
+    embedding = open_cells(config.store, probe.manifest.stages)
     probe.check_model(
         embedding.model_name,
         embedding.model_digest,
@@ -201,7 +201,7 @@ def opened(config: ApplyConfig) -> tuple[ProbeFile, Embedding]:
 
 
 def _logits(
-    probe: ProbeFile, embedding: Embedding, tell: Tell
+    probe: ProbeFile, embedding: Cells, tell: Tell
 ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
     """Yield `logits_Khw` of windows, NaN where an embedding is not finite."""
     windows = list(embedding.chunks())

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mmearth_infer.contract.probe import ProbeManifest
 from mmearth_infer.disk import check_files, check_suffix, file_beside
+from mmearth_infer.probe.cells import open_cells
 from mmearth_infer.probe.colours import coloured
 from mmearth_infer.probe.estimators import chosen, converged, fit
 from mmearth_infer.probe.export import compare, probe_content
@@ -30,7 +31,6 @@ from mmearth_infer.probe.sample import (
 )
 from mmearth_infer.probe.table import save_table
 from mmearth_infer.probe.validate import cross_validate
-from mmearth_infer.write.open_store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,8 +71,8 @@ class FitConfig:
     kind: ProbeKind = "logistic"
     """How classes are told apart."""
 
-    stage: int | None = None
-    """Stage of the encoder; None for the deepest the stores hold."""
+    stages: tuple[int, ...] = ()
+    """Stages of the encoder; none for the deepest the stores hold."""
 
     min_share: float = 0.5
     """Least share of a cell that is of its class."""
@@ -150,7 +150,7 @@ def fit_probe(config: FitConfig, tell: Tell) -> Fitted:
         check_suffix(config.picture, (".png",), "a .png", option="--picture")
     outputs = [config.out, config.picture, config.table]
     check_files(outputs, overwrite=config.overwrite)
-    embeddings = [open_store(path, config.stage) for path in config.stores]
+    embeddings = [open_cells(path, config.stages) for path in config.stores]
     check_alike(embeddings)
     labels = [open_labels(path, config.options) for path in config.labels]
     found = find_places(
@@ -215,6 +215,7 @@ def fit_probe(config: FitConfig, tell: Tell) -> Fitted:
         model_name=first.model_name,
         model_digest=first.model_digest,
         stage=first.stage,
+        finer_stages=first.finer_stages,
         stride_px=first.stride_px,
         channels=first.channels,
         settings={

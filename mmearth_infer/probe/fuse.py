@@ -24,10 +24,12 @@ from mmearth_infer.engine.compiled import CompiledModel
 from mmearth_infer.engine.model import ModelFile, read_model
 from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import ModelError, VerificationError
+from mmearth_infer.probe.cells import features_of
 from mmearth_infer.probe.graph import fuse_graphs, to_bytes
 from mmearth_infer.probe.probe_file import CPU, open_probe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -120,15 +122,21 @@ def fuse(config: FuseConfig) -> Fused:
             f"`{config.model}` gives logits of classes, not embeddings",
             hint="fuse a probe with the encoder it was fitted on",
         )
-    output = manifest.output(probe.manifest.stage)
+    outputs = manifest.outputs_of(probe.manifest.stages)
+    output = outputs[-1]
     digest = f"sha256:{encoder.file.digest}"
     probe.check_model(manifest.name, digest, allow_other=config.allow_other_model)
-    probe.check_channels(output.channels)
+    probe.check_channels(2 * sum(o.channels for o in outputs[:-1]) + output.channels)
     _check_size(probe, output)
-    graph = fuse_graphs(read_model(config.model), probe.content, output=output.name)
-    fused = _manifest(manifest, output, encoder.file.digest, probe, config.name)
+    graph = fuse_graphs(
+        read_model(config.model),
+        probe.content,
+        output=output.name,
+        finer=_factors(outputs),
+    )
+    fused = _manifest(manifest, outputs, encoder.file.digest, probe, config.name)
     content = to_bytes(graph, METADATA_KEY, manifest_to_json(fused))
-    compared = _compare(encoder, output, probe, _opened(content, fused, config.out))
+    compared = _compare(encoder, outputs, probe, _opened(content, fused, config.out))
     fused = replace(fused, verification=compared)
     with file_beside(config.out) as aside:
         aside.write_bytes(to_bytes(graph, METADATA_KEY, manifest_to_json(fused)))
@@ -139,6 +147,24 @@ def fuse(config: FuseConfig) -> Fused:
         stride_px=output.stride_px,
         max_relative=compared.max_relative,
     )
+
+
+def _factors(outputs: Sequence[Output]) -> dict[str, int]:
+    """Return how many cells of finer outputs are a side of one of the last.
+
+    Raises:
+        ModelError: If that is no whole number.
+
+    """
+    *finer, deepest = outputs
+    for one in finer:
+        if deepest.stride_px % one.stride_px:
+            raise ModelError(
+                f"cells of stage {one.stage} and {deepest.stage} have {one.stride_px} "
+                f"and {deepest.stride_px} px a side, no whole multiple",
+                hint="fit a probe on one stage",
+            )
+    return {one.name: deepest.stride_px // one.stride_px for one in finer}
 
 
 def _check_size(probe: ProbeFile, output: Output) -> None:
@@ -155,11 +181,19 @@ def _check_size(probe: ProbeFile, output: Output) -> None:
 
 
 def _manifest(
-    encoder: Manifest, output: Output, digest: str, probe: ProbeFile, name: str | None
+    encoder: Manifest,
+    outputs: Sequence[Output],
+    digest: str,
+    probe: ProbeFile,
+    name: str | None,
 ) -> Manifest:
     """Return the manifest of the fused model."""
     logits = replace(
-        output, name=LOGITS, channels=len(probe.manifest.classes), int8_scale=None
+        outputs[-1],
+        name=LOGITS,
+        channels=len(probe.manifest.classes),
+        receptive_radius_px=max(one.receptive_radius_px for one in outputs),
+        int8_scale=None,
     )
     facts: dict[str, str | int | float | bool] = {
         **encoder.provenance.facts,
@@ -190,7 +224,10 @@ def _opened(content: bytes, manifest: Manifest, out: Path) -> CompiledModel:
 
 
 def _compare(
-    encoder: CompiledModel, output: Output, probe: ProbeFile, fused: CompiledModel
+    encoder: CompiledModel,
+    outputs: Sequence[Output],
+    probe: ProbeFile,
+    fused: CompiledModel,
 ) -> Verification:
     """Run the fused model, and encoder and probe one after the other.
 
@@ -205,8 +242,16 @@ def _compare(
     for level in manifest.statistics:
         for shape in ((2, side, side), (1, 2 * side, side)):
             dn_NCHW = _tiles(shape, len(manifest.bands))
-            features_NDhw = encoder.engine(level=level, output=output)(dn_NCHW)
-            cells_ND = np.moveaxis(features_NDhw, 1, -1).reshape(-1, output.channels)
+            maps = encoder.engines(level=level, outputs=outputs)(dn_NCHW)
+            features_NDhw = np.stack(
+                [
+                    features_of(finer, deepest_Dhw)
+                    for *finer, deepest_Dhw in zip(*maps, strict=True)
+                ]
+            )
+            cells_ND = np.moveaxis(features_NDhw, 1, -1).reshape(
+                -1, probe.manifest.channels
+            )
             found = fused.engine(level=level, output=logits)(dn_NCHW)
             found_NK = np.moveaxis(found, 1, -1).reshape(-1, logits.channels)
             rows.append(

@@ -17,6 +17,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
 from mmearth_infer.contract.probe import FEATURES, LOGITS
 from mmearth_infer.errors import ModelError
+from mmearth_infer.probe.cells_graph import read_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +104,9 @@ def to_bytes(model: onnx.ModelProto, key: str, manifest: str) -> bytes:
     return content
 
 
-def fuse_graphs(encoder: bytes, probe: bytes, *, output: str) -> onnx.ModelProto:
+def fuse_graphs(
+    encoder: bytes, probe: bytes, *, output: str, finer: Mapping[str, int]
+) -> onnx.ModelProto:
     """Return an encoder and a probe as one graph with one output, `logits`.
 
     Every cell of the encoder's map `(N, D, h, w)` becomes a row of features, and the
@@ -112,7 +115,9 @@ def fuse_graphs(encoder: bytes, probe: bytes, *, output: str) -> onnx.ModelProto
     Args:
         encoder: The encoder's file.
         probe: The probe's file.
-        output: Name of the encoder's output that the probe reads.
+        output: Name of the encoder's output whose cells the probe reads.
+        finer: Names of outputs that it reads inside the cells, the finest first, and
+            how many of their cells are a side of one.
 
     Raises:
         ModelError: If they cannot be joined.
@@ -127,14 +132,18 @@ def fuse_graphs(encoder: bytes, probe: bytes, *, output: str) -> onnx.ModelProto
         if given != opset:
             head = version_converter.convert_version(head, opset)
         head.ir_version = body.ir_version
-        (features_map,) = (
-            o
+        maps = {
+            o.name: o
             for o in body.graph.output
-            if o.name == output and o.type.tensor_type.elem_type == TensorProto.FLOAT
-        )
-        head = _on_maps(head, features_map)
+            if o.type.tensor_type.elem_type == TensorProto.FLOAT
+        }
+        head = _on_maps(head, maps[output])
+        inputs = {output: f"{_HEAD}map"}
+        if finer:
+            inside = [(maps[name], factor) for name, factor in finer.items()]
+            inputs = read_stages(head, inside, maps[output])
         fused = compose.merge_models(
-            body, head, io_map=[(output, f"{_HEAD}map")], outputs=[LOGITS]
+            body, head, io_map=list(inputs.items()), outputs=[LOGITS]
         )
     except Exception as error:  # parser, checker and converter have types of their own
         raise ModelError(

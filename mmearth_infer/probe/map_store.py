@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.probe.apply import ApplyConfig
+    from mmearth_infer.probe.cells import Cells
     from mmearth_infer.probe.probe_file import ProbeFile
-    from mmearth_infer.write.open_store import Embedding
 
 
 def write_map_store(config: ApplyConfig, *, probabilities: bool) -> None:
@@ -77,9 +77,7 @@ def write_map_store(config: ApplyConfig, *, probabilities: bool) -> None:
         sink.finish()
 
 
-def _logits(
-    probe: ProbeFile, embedding: Embedding, block: Window
-) -> NDArray[np.float32]:
+def _logits(probe: ProbeFile, embedding: Cells, block: Window) -> NDArray[np.float32]:
     """Return `logits_Khw` of a block, of whose embeddings a chunk is held at a time."""
     classes = len(probe.manifest.classes)
     logits_Khw = np.empty((classes, block.height, block.width), np.float32)
@@ -91,7 +89,7 @@ def _logits(
 
 
 def _blocks(
-    embedding: Embedding, side: int, within: Window | None = None
+    embedding: Cells, side: int, within: Window | None = None
 ) -> Iterator[Window]:
     """Yield squares that partition a window of a store, or all of it, row by row."""
     box = embedding.geobox

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmearth_infer.grid.window import Window
+    from mmearth_infer.probe.cells import Cells
     from mmearth_infer.probe.labels import Labels
-    from mmearth_infer.write.open_store import Embedding
 
     Tell = Callable[[int, int], None]
 
@@ -69,7 +69,7 @@ class Places:
         )
 
 
-def check_alike(embeddings: Sequence[Embedding]) -> None:
+def check_alike(embeddings: Sequence[Cells]) -> None:
     """Refuse stores whose embeddings mean different things.
 
     Raises:
@@ -80,18 +80,19 @@ def check_alike(embeddings: Sequence[Embedding]) -> None:
     for other in embeddings[1:]:
         for what, one, another in (
             ("made by model", first.model_digest, other.model_digest),
+            ("of finer stages", first.finer_stages, other.finer_stages),
             ("of stage", first.stage, other.stage),
             ("of channels", first.channels, other.channels),
         ):
             if one != another:
                 raise StoreError(
                     f"`{first.path}` is {what} {one}, `{other.path}` {another}",
-                    hint="one probe reads the embeddings of one model and stage",
+                    hint="one probe reads the embeddings of one model and its stages",
                 )
 
 
 def find_places(
-    embeddings: Sequence[Embedding],
+    embeddings: Sequence[Cells],
     labels: Sequence[Labels],
     *,
     min_share: float,
@@ -104,7 +105,7 @@ def find_places(
     different classes have none.
 
     Args:
-        embeddings: Stores, of one model and stage.
+        embeddings: Stores, of one model and its stages.
         labels: Where which class is.
         min_share: Least share of a cell that is of its class, above 0.
         tell: Is told how many windows are done, and how many there are.
@@ -135,7 +136,7 @@ def find_places(
 
 def _add(  # noqa: PLR0913, PLR0917 -- one window of one file
     labels: Labels,
-    embedding: Embedding,
+    embedding: Cells,
     window: Window,
     min_share: float,
     known: dict[str, int],
@@ -200,7 +201,7 @@ def _by_number(name: str) -> tuple[bool, int, str]:
 
 
 def _nothing(
-    embeddings: Sequence[Embedding],
+    embeddings: Sequence[Cells],
     labels: Sequence[Labels],
     *,
     largest: float,
@@ -245,7 +246,7 @@ def draw_places(places: Places, most: int, seed: int) -> Places:
 
 
 def read_features(
-    embeddings: Sequence[Embedding], places: Places, tell: Tell
+    embeddings: Sequence[Cells], places: Places, tell: Tell
 ) -> tuple[Places, NDArray[np.float32]]:
     """Read the embeddings of cells.
 

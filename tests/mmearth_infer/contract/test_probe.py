@@ -54,7 +54,7 @@ def test_there_and_back() -> None:
         ("nothing", "no schema version", "mmearth probe fit"),
         (
             probe_to_json(replace(PROBE, schema=99)),
-            "schema version 99; this version reads up to 1",
+            "schema version 99; this version reads up to 2",
             "pip install -U",
         ),
         (json.dumps({"schema": 1}), "is not valid", "mmearth probe fit"),
@@ -78,3 +78,26 @@ def test_numbers_that_do_not_fit() -> None:
         replace(PROBE, cells=(3,))
     with pytest.raises(ManifestError, match="reads 0 channels"):
         replace(PROBE, channels=0)
+
+
+def test_several_stages() -> None:
+    """What older versions cannot know of is in a schema that they refuse."""
+    several = replace(PROBE, finer_stages=(1, 3))
+    assert several.stages == (1, 3, 4)
+    assert several.schema == 2
+    assert probe_from_json(probe_to_json(several), source="p.onnx") == several
+    assert PROBE.stages == (4,)
+    assert replace(PROBE, stage=None).stages == ()
+    for finer, stage in (((3, 1), 4), ((1, 1), 4), ((4,), 4), ((0,), 4), ((1,), None)):
+        with pytest.raises(ManifestError, match="inside cells of stage"):
+            replace(PROBE, finer_stages=finer, stage=stage)
+    with pytest.raises(ManifestError, match="unknown to its schema 1"):
+        replace(several, schema=1)
+
+
+def test_probes_of_the_first_schema_are_read() -> None:
+    said = json.loads(probe_to_json(PROBE))
+    del said["finer_stages"]
+    old = probe_from_json(json.dumps({**said, "schema": 1}), source="p.onnx")
+    assert old == replace(PROBE, schema=1)
+    assert old.stages == (4,)

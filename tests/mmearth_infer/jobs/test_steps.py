@@ -308,3 +308,13 @@ def test_steps_must_fit_the_model(store: Path, tmp_path: Path) -> None:
     write_probe(tmp_path / "one.onnx", channels=5, digest=digest, stage=9)
     with pytest.raises(JobError, match="is of stage 9, which the job does not keep"):
         check(probe="one.onnx")
+    write_probe(
+        tmp_path / "all.onnx",
+        channels=5,
+        digest=digest,
+        stage=output.stage,
+        finer_stages=(1, 2),
+    )
+    with pytest.raises(JobError, match="is of stage 1, 2, which the job") as lacking:
+        check(probe="all.onnx")
+    assert lacking.value.hint == f"[settings] stages = [1, 2, {output.stage}]"

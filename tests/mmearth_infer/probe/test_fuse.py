@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -151,8 +152,8 @@ def test_nothing_is_left_of_a_model_that_differs(
 ) -> None:
     real = fusing.fuse_graphs
 
-    def shifted(*args: bytes, output: str) -> onnx.ModelProto:
-        model = real(*args, output=output)
+    def shifted(*args: bytes, **reads: Any) -> onnx.ModelProto:  # noqa: ANN401
+        model = real(*args, **reads)
         model.graph.node[-1].output[0] = "right"
         model.graph.initializer.append(
             helper.make_tensor("much", TensorProto.FLOAT, [], [0.01])

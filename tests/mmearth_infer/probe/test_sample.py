@@ -7,6 +7,7 @@ import pytest
 from affine import Affine
 
 from mmearth_infer.errors import SceneError, StoreError
+from mmearth_infer.probe.cells import open_cells
 from mmearth_infer.probe.labels import LabelOptions, open_labels
 from mmearth_infer.probe.sample import (
     Places,
@@ -15,7 +16,6 @@ from mmearth_infer.probe.sample import (
     find_places,
     read_features,
 )
-from mmearth_infer.write.open_store import open_store
 from tests.mmearth_infer.probe.fields import (
     CELLS,
     classes_hw,
@@ -36,7 +36,7 @@ def found(
     stores: list[Path], files: list[Path], min_share: float = 0.5, **options: object
 ) -> Places:
     return find_places(
-        [open_store(path) for path in stores],
+        [open_cells(path) for path in stores],
         [open_labels(path, LabelOptions(**options)) for path in files],  # type: ignore[arg-type]
         min_share=min_share,
         tell=untold,
@@ -73,7 +73,7 @@ def test_labels_and_embeddings_of_every_cell(tmp_path: Path) -> None:
         for n in (7, 16)
     ]
     places = found(stores, [raster])
-    embeddings = [open_store(path) for path in stores]
+    embeddings = [open_cells(path) for path in stores]
     kept, features = read_features(embeddings, places, untold)
     assert len(kept.class_S) == 2 * 40 * 40
     for number, embedding in enumerate(embeddings):
@@ -113,7 +113,7 @@ def test_classes_in_order_of_numbers(tmp_path: Path) -> None:
 def test_cells_without_data(tmp_path: Path) -> None:
     raster = write_raster(tmp_path / "l.tif", classes_hw().astype(np.int32))
     store = write_fields(tmp_path / "s.zarr", hole=10)
-    embeddings = [open_store(store)]
+    embeddings = [open_cells(store)]
     places, features = read_features(embeddings, found([store], [raster]), untold)
     assert len(features) == len(places.class_S) == 40 * 40 - 100
     assert np.isfinite(features).all()
@@ -174,4 +174,4 @@ def test_stores_of_several_models(tmp_path: Path) -> None:
     finer = write_fields(tmp_path / "3.zarr", stage=2)
     for second, what in ((other, "made by model"), (finer, "of stage")):
         with pytest.raises(StoreError, match=what):
-            check_alike([open_store(one), open_store(second)])
+            check_alike([open_cells(one), open_cells(second)])

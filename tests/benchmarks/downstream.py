@@ -29,6 +29,7 @@ from mmearth_infer.contract.bands import MMEARTH_BANDS
 from mmearth_infer.contract.manifest import Provenance
 from mmearth_infer.engine.open import open_model
 from mmearth_infer.errors import SceneError
+from mmearth_infer.probe.cells import open_cells
 from mmearth_infer.probe.folds import choose_blocks, with_data
 from mmearth_infer.probe.labels import LabelOptions, open_labels
 from mmearth_infer.probe.sample import draw_places, find_places, read_features
@@ -37,7 +38,6 @@ from mmearth_infer.probe.validate import cross_validate
 from mmearth_infer.read.options import SceneOptions
 from mmearth_infer.run.config import EmbedConfig
 from mmearth_infer.run.embed import embed
-from mmearth_infer.write.open_store import open_store
 from tests.benchmarks.precision_cost import read_chips
 from tests.helpers.data import RSTOOLBOX, SEN1FLOODS
 from tests.helpers.models import echo_manifest, write_echo_model
@@ -145,7 +145,9 @@ def write_bands(folder: Path, stage: int) -> Path:
     return write_echo_model(folder / f"bands{stage}.onnx", manifest)
 
 
-def measure_cells(task: Task, model: Path, stage: int, *, label: str) -> list[Row]:
+def measure_cells(
+    task: Task, model: Path, stages: tuple[int, ...], *, label: str
+) -> list[Row]:
     """Return a row for a model's cells; for band means of water, two for NDWI too."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "s.zarr"
@@ -154,11 +156,11 @@ def measure_cells(task: Task, model: Path, stage: int, *, label: str) -> list[Ro
                 scene=str(task.scene),
                 out=store,
                 model=model,
-                stages=(stage,),
+                stages=stages,
                 options=task.scene_options,
             )
         )
-        embedding = open_store(store)
+        embedding = open_cells(store, stages)
         try:
             found = find_places(
                 [embedding],
@@ -319,12 +321,17 @@ def main(*, model: Path | None) -> None:
             for stage, px in STRIDES_PX.items():
                 bands = write_bands(Path(folder), stage)
                 label = f"band means, {px} px"
-                rows += measure_cells(task, bands, stage, label=label)
+                rows += measure_cells(task, bands, (stage,), label=label)
                 for name, path in models.items():
                     outputs = open_model(path).file.manifest.outputs
-                    if stage in {one.stage for one in outputs}:
+                    held = {one.stage for one in outputs}
+                    several = tuple(range(1, stage + 1))
+                    if stage in held:
                         label = f"{name}, stage {stage}, {px} px"
-                        rows += measure_cells(task, path, stage, label=label)
+                        rows += measure_cells(task, path, (stage,), label=label)
+                    if stage > 1 and held.issuperset(several):
+                        label = f"{name}, stages 1 to {stage}, {px} px"
+                        rows += measure_cells(task, path, several, label=label)
         rows += measure_chips(models)
     for task_name in dict.fromkeys(row.task for row in rows):
         print(f"\n## {task_name}\n")

@@ -27,12 +27,12 @@ def test_cells_and_rows(tmp_path: Path) -> None:
     """Cells of 16 px are too few for the polygons, and the row says so."""
     bands = downstream.write_bands(tmp_path, 4)
     (none,) = downstream.measure_cells(
-        downstream.TASKS[0], bands, 4, label="band means"
+        downstream.TASKS[0], bands, (4,), label="band means"
     )
     assert none.cells == 0
     assert "fewer cells than there are folds" in str(none)
     probe, fixed, chosen = downstream.measure_cells(
-        downstream.TASKS[1], bands, 4, label="band means"
+        downstream.TASKS[1], bands, (4,), label="band means"
     )
     assert probe.cells == fixed.cells == chosen.cells == 1024
     assert probe.mean_iou[0] > 0.5

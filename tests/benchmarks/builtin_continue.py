@@ -19,7 +19,6 @@ import json
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,17 +39,15 @@ from mmearth_training.optim import build_optimizer, build_scheduler
 from mmearth_training.run import RunConfig
 from mmearth_training.step import Trainer
 from tests.benchmarks import builtin_proof, builtin_sweep
-from tests.benchmarks.builtin_labels import chips
 from tests.benchmarks.builtin_proof import judge, mean_of
 from tests.benchmarks.builtin_stages import (
     PROTOCOL,
     READINGS,
     TASKS,
-    cells,
-    chip,
     columns_of,
     judged_by,
     minus,
+    samples_of,
 )
 
 if TYPE_CHECKING:
@@ -187,11 +184,8 @@ def train(name: str, data: Path, out: Path, *, images: int) -> None:
 def read(judged: Judged, name: str) -> dict[tuple[str, str], Verdict]:
     """Print and return what readings of an encoder, and bands, are worth."""
     columns, found = columns_of(judged), {}
-    for task, (make, side_px, components) in TASKS.items():
-        pooled = (
-            partial(chip, judged) if make is chips else partial(cells, judged, side_px)
-        )
-        samples = make(judged.standardise, pooled)
+    for task, (*_, components) in TASKS.items():
+        samples = samples_of(judged, task)
         for label in READ if name != "bands" else ("bands",):
             verdict = judged_by(samples, columns, READINGS[label], components)
             found[task, label] = verdict

@@ -129,6 +129,13 @@ def chip(judged: Judged, x_CHW: Floats) -> Floats:
     return cells(judged, x_CHW.shape[1], x_CHW)[:, 0, 0]
 
 
+def samples_of(judged: Judged, task: str) -> Samples:
+    """Return the samples of a task, with mean and deviation of bands and stages."""
+    make, side_px, _ = TASKS[task]
+    pooled = partial(chip, judged) if make is chips else partial(cells, judged, side_px)
+    return make(judged.standardise, pooled)
+
+
 def cells_alone(judged: Judged, side_px: int, margin_px: int, x_CHW: Floats) -> Floats:
     """Return what `cells` does if only a margin around each cell is seen."""
     rows, cols = (length // side_px for length in x_CHW.shape[1:])
@@ -211,11 +218,8 @@ def compare(
     """
     columns = columns_of(judged)
     found: dict[tuple[str, str], Verdict] = {}
-    for task, (make, side_px, components) in TASKS.items():
-        pooled = (
-            partial(chip, judged) if make is chips else partial(cells, judged, side_px)
-        )
-        samples = make(judged.standardise, pooled)
+    for task, (*_, components) in TASKS.items():
+        samples = samples_of(judged, task)
         for label, reading in READINGS.items():
             if trained or reading.untrained:
                 verdict = judged_by(samples, columns, reading, components)
